@@ -1,0 +1,39 @@
+"""Session and Pool: what every backend (jailed, unsafe) provides. One contract suite runs against both."""
+
+from typing import Any, Literal, Protocol
+
+from recall_env.sandbox.limits import Limits
+from recall_env.tool_call import ToolResult
+
+Mode = Literal["stateful", "fresh"]
+
+
+class Session(Protocol):
+    """The tools of one live episode. Used by one thread at a time."""
+
+    def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
+        """Run one function the source defines, with keyword arguments sent as JSON.
+
+        Whatever the tool does comes back as a ToolResult. After `timeout`, `out_of_memory` or `violation` the
+        episode's interpreter is gone and every later call has the same status, with a message that says so.
+        Raises SandboxFailure when the fault is ours (the jail or its wire broke).
+        """
+
+    def close(self) -> None:
+        """End the episode's processes. Closing twice is harmless."""
+
+
+class Pool(Protocol):
+    """The processes behind all sessions. Thread-safe."""
+
+    def open(
+        self, source: str, *, state: Any = None, seed: int = 0, limits: Limits | None = None, mode: Mode = "stateful"
+    ) -> Session:
+        """Load `source` in an interpreter of its own; when it defines `setup(state)`, call that with `state`.
+
+        seed: of `random`, `time`, `uuid` and string hashing inside. Mode `stateful`: loaded once, state lives from
+        call to call; `fresh`: loaded anew for every call (ReCall's semantics).
+        Raises EnvError when the source does not load, SandboxFailure when no jail can be had.
+        """
+
+    def close(self) -> None: ...

@@ -1,0 +1,43 @@
+"""ToolCall and ToolResult: what the model asked for, and what came back."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal[
+    "ok",
+    "tool_error",  # the tool raised
+    "timeout",  # the host's clock ran out
+    "out_of_memory",
+    "violation",  # the jail stopped it: a forbidden system call, a forged or stray frame
+    "parse_error",  # the text between the call markers is not a call
+    "unknown_tool",
+    "invalid_arguments",  # they do not match the tool's JSON Schema
+    "output_truncated",  # the value or what was printed is longer than the limit; a cut text came back
+    "sandbox_failure",  # infrastructure: never the agent's fault, never shown to it
+]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call as the model wrote it. `error` is set, and `name` may be empty, when the text is not a call."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    raw: str = ""  # the text between the markers, as written
+    error: str | None = None  # why it could not be parsed, in words for the model
+    call_id: str | None = None  # dialects that number their calls
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a call came to. `value` is plain JSON data and is kept when it is falsy (0, "", [], null)."""
+
+    status: Status
+    value: Any = None
+    stdout: str = ""
+    error_type: str | None = None  # "KeyError", or None
+    error_message: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"

@@ -1,0 +1,63 @@
+"""Trajectory: one play of a Task as tokens. Append-only: what was sampled is never re-tokenised."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal[
+    "answer",  # the model gave an answer
+    "max_turns",  # the environment's turn budget ran out
+    "length",  # a turn was cut at its token budget before its stop token
+    "context",  # no room left in the context for another turn
+    "infra",  # our fault: carries no gradient and leaves its group's baseline
+]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where one sampled turn lies in the ids, [start, stop), and which weights sampled it."""
+
+    start: int
+    stop: int
+    version: int
+    finish: Literal["stop", "length"]
+
+
+@dataclass
+class Trajectory:
+    """ids, sampled and logprobs have one length at all times; logprobs is 0.0 where sampled is False."""
+
+    task_id: str
+    group: int  # trajectories with the same group number share a Task and a baseline
+    sample: int  # 0 .. G-1 within the group
+    seed: int
+    family: str | None = None
+    ids: list[int] = field(default_factory=list)
+    sampled: list[bool] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    status: Status | None = None  # None while it is being played
+    reward: float = 0.0
+    success: bool = False
+    score: dict[str, float] = field(default_factory=dict)  # the rubric's parts
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)  # as in info["tool_calls"], with the turn
+    messages: list[dict[str, Any]] = field(default_factory=list)  # the same episode as text, for people
+
+    @property
+    def valid(self) -> bool:
+        return self.status != "infra"
+
+    def add_context(self, ids: list[int]) -> None:
+        """Append tokens the model reads and is not trained on."""
+        self.ids += ids
+        self.sampled += [False] * len(ids)
+        self.logprobs += [0.0] * len(ids)
+
+    def add_turn(self, ids: list[int], logprobs: list[float], version: int, finish: Literal["stop", "length"]) -> None:
+        """Append one sampled turn, its stop token included."""
+        if len(ids) != len(logprobs):
+            raise ValueError(f"a turn of {len(ids)} ids came with {len(logprobs)} log-probabilities")
+        start = len(self.ids)
+        self.ids += ids
+        self.sampled += [True] * len(ids)
+        self.logprobs += logprobs
+        self.turns.append(Turn(start, len(self.ids), version, finish))
