@@ -1,9 +1,17 @@
 """The one typed tree of settings. TOML files and dotted overrides are laid over the defaults, then checked."""
 
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recall_env.errors import RecallError
+
+PRESETS = Path(__file__).parent / "presets"
 
 
 class Section(BaseModel):
@@ -48,7 +56,9 @@ class Rollout(Section):
     max_turn_tokens: int = Field(128, ge=1)
     refill: bool = True  # replace groups without reward variance by fresh tasks (DAPO's dynamic sampling)
     max_refills: float = Field(1.0, ge=0)  # at most this many times tasks_per_step extra groups in a step
-    deterministic: bool = True  # engine steps wait for tools in flight: the same seed gives the same weights, bit for bit
+    deterministic: bool = (
+        True  # engine steps wait for tools in flight: the same seed gives the same weights, bit for bit
+    )
     max_infra_frac: float = Field(0.05, ge=0, le=1)  # infra failures in a step past this share stop the run
 
 
@@ -100,3 +110,103 @@ class Config(Section):
     learner: Learner = Learner()
     eval: Eval = Eval()
     run: Run = Run()
+
+
+def load_config(files: list[Path], overrides: list[str]) -> Config:
+    """Defaults, then each TOML file in turn, then dotted overrides (`--learner.lr 3e-5`); checked before any work.
+
+    Raises RecallError with one line: file or flag, key, what was expected, the nearest key.
+    """
+    tree: dict[str, Any] = {}
+    for file in files:
+        _merge(tree, _read_toml(file))
+    for key, value in _pairs(overrides):
+        _set(tree, key, value)
+    _check_keys(tree, Config, "")
+    try:
+        config = Config.model_validate_json(json.dumps(tree))
+    except ValidationError as e:
+        first = e.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecallError(f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}") from e
+    _check_pairs(config)
+    return config
+
+
+def to_toml(config: Config) -> str:
+    """The whole tree as TOML that load_config reads back to the same value."""
+    lines = []
+    for name, section in config.model_dump(mode="json").items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError as e:
+        shipped = sorted(p.name for p in PRESETS.glob("*.toml"))
+        raise RecallError(f"{file}: no such file; shipped presets in {PRESETS.name}/: {', '.join(shipped)}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as e:
+        raise RecallError(f"{file}: not a TOML file: {e}") from e
+
+
+def _pairs(overrides: list[str]) -> Iterator[tuple[str, Any]]:
+    words = iter(overrides)
+    for word in words:
+        key, joined, value = word.partition("=")
+        if not key.startswith("--") or "." not in key:
+            raise RecallError(f"{word}: expected an override like --learner.lr 3e-5")
+        if not joined:
+            value = next(words, None)
+            if value is None:
+                raise RecallError(f"{key}: a value is missing")
+        yield key[2:], _toml_value(value)
+
+
+def _toml_value(text: str) -> Any:
+    """A TOML literal (3e-5, true, ["a"]) where it reads as one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(tree: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[key] = value
+
+
+def _check_keys(tree: Any, model: type[BaseModel], at: str) -> None:
+    if not isinstance(tree, dict):
+        raise RecallError(f"{at.rstrip('.')}: expected a section with {', '.join(model.model_fields)}, got {tree!r}")
+    for key, value in tree.items():
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.4)
+            hint = f"did you mean {at}{near[0]}?" if near else f"known here: {', '.join(model.model_fields)}"
+            raise RecallError(f"{at}{key}: no such setting; {hint}")
+        if isinstance(kind := model.model_fields[key].annotation, type) and issubclass(kind, BaseModel):
+            _check_keys(value, kind, f"{at}{key}.")
+
+
+def _check_pairs(config: Config) -> None:
+    """Settings that are fine alone and impossible together."""
+    if config.rollout.max_turn_tokens >= config.engine.max_context:
+        raise RecallError(
+            f"rollout.max_turn_tokens ({config.rollout.max_turn_tokens}) must be below engine.max_context "
+            f"({config.engine.max_context}): the prompt needs room too"
+        )
+    if config.model.dtype == "bfloat16" and config.learner.zero_stage == 0:
+        raise RecallError("model.dtype = bfloat16 needs learner.zero_stage 2 or 3, which keep fp32 master weights")

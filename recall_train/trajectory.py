@@ -9,6 +9,7 @@ Status = Literal[
     "length",  # a turn was cut at its token budget before its stop token
     "context",  # no room left in the context for another turn
     "infra",  # our fault: carries no gradient and leaves its group's baseline
+    "env_error",  # the environment author's fault; likewise
 ]
 
 
@@ -41,10 +42,11 @@ class Trajectory:
     score: dict[str, float] = field(default_factory=dict)  # the rubric's parts
     tool_calls: list[dict[str, Any]] = field(default_factory=list)  # as in info["tool_calls"], with the turn
     messages: list[dict[str, Any]] = field(default_factory=list)  # the same episode as text, for people
+    fault: str | None = None  # what went wrong, when it was not the model
 
     @property
     def valid(self) -> bool:
-        return self.status != "infra"
+        return self.status not in ("infra", "env_error")
 
     def add_context(self, ids: list[int]) -> None:
         """Append tokens the model reads and is not trained on."""

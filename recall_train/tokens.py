@@ -1,0 +1,101 @@
+"""Chat template to ids, append-only: history is never tokenised a second time.
+
+The first prompt is the whole template rendering. Everything later is a suffix: what the template puts after an
+assistant turn for the new messages, found once by rendering a stand-in conversation with and without them. So the
+prompt of turn k+1 is the ids of turn k, as sampled, plus new ids. Not here: which ids are trained on (trajectory.py).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from recall_env.errors import RecallError
+
+Message = dict[str, Any]
+
+_STAND_IN = "stand-in"  # content of the conversation that suffixes are cut from
+_BREAK = "\u200b"  # zero-width space: put into text that spells a special token, so that it stays text
+
+
+class ChatTokens:
+    """A tokenizer and its chat template, as the rollout needs them."""
+
+    def __init__(self, model_path: str | Path):
+        """Raises RecallError when the tokenizer cannot be loaded or its template does not append."""
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(str(model_path))
+        except (OSError, ValueError) as e:
+            raise RecallError(f"{model_path}: no tokenizer can be loaded from here ({_first_line(e)})") from e
+        if self.tokenizer.chat_template is None:
+            raise RecallError(f"{model_path}: the tokenizer has no chat template; use an instruct model")
+        eos = self.tokenizer.eos_token_id
+        if eos is None:
+            raise RecallError(f"{model_path}: the tokenizer names no end-of-turn token (eos_token)")
+        self.stop_ids = frozenset([eos])
+        self._stop_text = self.tokenizer.convert_ids_to_tokens(eos)
+        self._specials = tuple(self.tokenizer.all_special_tokens)
+        self._check_template()
+
+    def start(self, messages: list[Message], tools: list[dict] | None, prefill: str = "") -> list[int]:
+        """Ids of the first prompt, ready for the assistant's first turn; `prefill` begins that turn."""
+        text = self._render([self._disarm(m) for m in messages], tools=tools or None, prompt=True)
+        return self._encode(text + prefill)
+
+    def suffix(self, messages: list[Message], prefill: str = "") -> list[int]:
+        """Ids to append after an assistant turn that ended with its stop token, up to the next turn's start."""
+        base = [{"role": "user", "content": _STAND_IN}, {"role": "assistant", "content": _STAND_IN}]
+        before = self._up_to_stop(self._render(base, prompt=False))
+        after = self._render(base + [self._disarm(m) for m in messages], prompt=True)
+        if not after.startswith(before):
+            raise RecallError("this model's chat template rewrites earlier turns; it cannot be appended to")
+        return self._encode(after[len(before) :] + prefill)
+
+    def text(self, ids: list[int]) -> str:
+        """A sampled turn as the environment reads it: without its stop token."""
+        ids = list(ids[:-1] if ids and ids[-1] in self.stop_ids else ids)
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def _check_template(self) -> None:
+        """Render one conversation whole and in pieces; unequal text means training would drift from the template."""
+        tools = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}]
+        opening = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+        reply = [{"role": "tool", "content": '{"a": 1}'}]
+        turn = {"role": "assistant", "content": "some text"}
+        whole = self._render([*opening, turn, *reply], tools=tools, prompt=True)
+        first = self._render(opening, tools=tools, prompt=True)
+        pieces = first + "some text" + self._stop_text + self.tokenizer.decode(self.suffix(reply))
+        if whole != pieces:
+            raise RecallError(
+                "this model's chat template does not append: one conversation rendered whole differs from the same "
+                f"in pieces, first at character {_first_difference(whole, pieces)}"
+            )
+
+    def _render(self, messages: list[Message], *, tools: list[dict] | None = None, prompt: bool) -> str:
+        return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=prompt, tokenize=False)
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _up_to_stop(self, text: str) -> str:
+        end = text.rfind(self._stop_text)
+        if end < 0:
+            raise RecallError(f"this model's chat template does not end an assistant turn with {self._stop_text!r}")
+        return text[: end + len(self._stop_text)]
+
+    def _disarm(self, message: Message) -> Message:
+        """The message with no special token spelled out in its content: a tool must not open a turn."""
+        content = message.get("content")
+        if not isinstance(content, str):
+            return message
+        for token in self._specials:
+            content = content.replace(token, token[0] + _BREAK + token[1:])
+        return {**message, "content": content}
+
+
+def _first_line(e: Exception) -> str:
+    return str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+
+
+def _first_difference(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
