@@ -1,0 +1,28 @@
+# make demo   set up, train the shipped tiny model, show before and after     (ARGS='--run.seed 1' is passed on)
+# make test   set up, run the tests: the jail and the vLLM engine (its CPU build) included
+# make lint   ruff's checks and format
+# make clean  remove what set-up and runs left behind
+# PYTHON=/path/to/python3.12 picks the interpreter that makes .venv
+
+PYTHON ?=
+ARGS ?=
+
+.PHONY: demo test lint clean
+
+demo:
+	@bash tools/setup.sh train '$(PYTHON)'
+	@.venv/bin/python -m recall_train $(ARGS)
+
+test:
+	@bash tools/setup.sh test '$(PYTHON)'
+	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -m vllm $(ARGS)
+
+lint:
+	@bash tools/setup.sh dev '$(PYTHON)'
+	@.venv/bin/python -m ruff check .
+	@.venv/bin/python -m ruff format --check .
+
+clean:
+	rm -rf .venv runs wandb .pytest_cache .ruff_cache .hypothesis recall.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
