@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from recall_env.errors import EnvError, RecallError, SandboxFailure
 from recall_env.task import Task
 from recall_env.vector import EnvPool, Event
+
+from recall_env.errors import EnvError, RecallError, SandboxFailure
 from recall_train.engine.base import Engine, Generation, Request
 from recall_train.tokens import ChatTokens
 from recall_train.trajectory import Trajectory

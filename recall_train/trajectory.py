@@ -1,6 +1,10 @@
 """Trajectory: one play of a Task as tokens. Append-only: what was sampled is never re-tokenised."""
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
 Status = Literal[
@@ -63,3 +67,32 @@ class Trajectory:
         self.sampled += [True] * len(ids)
         self.logprobs += logprobs
         self.turns.append(Turn(start, len(self.ids), version, finish))
+
+
+class TrajectoryFile:
+    """Trajectories as JSON lines. Written beside its final name and renamed at the end: a file is whole or absent."""
+
+    def __init__(self, path: Path, rank: int = 0):
+        self.path = path if rank == 0 else path.with_stem(f"{path.stem}-rank{rank}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = self.path.with_suffix(".partial")
+        self._file = self._partial.open("w")
+
+    def write(self, trajectory: Trajectory) -> None:
+        self._file.write(json.dumps(dataclasses.asdict(trajectory), ensure_ascii=False) + "\n")
+
+    def __enter__(self) -> "TrajectoryFile":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        if error is None:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink()
+
+
+def read_trajectories(path: Path) -> list[Trajectory]:
+    """What TrajectoryFile wrote, equal to what was given to it."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [Trajectory(**{**row, "turns": [Turn(**turn) for turn in row["turns"]]}) for row in rows]

@@ -1,0 +1,75 @@
+"""What a rerun goes on from: a folder per saved step, whole or absent, and the run folder's own identity.
+
+A checkpoint is written under a temporary name and renamed when complete, so a SIGKILL at any moment leaves the one
+before it. Not here: what a learner's state is made of (learner.py).
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from recall_env.errors import RecallError
+from recall_train.config import Config, load_config, to_toml
+
+MAY_DIFFER = {"run.steps", "run.minutes", "run.save_every", "run.keep_checkpoints", "run.wandb", "run.folder"}
+
+
+class Checkpoints:
+    """The checkpoints of one run, newest kept: `<run>/checkpoints/step-000010/{model, learner, state.json}`."""
+
+    def __init__(self, run_folder: Path, keep: int):
+        self.folder = run_folder / "checkpoints"
+        self.keep = keep
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint, if there is one."""
+        complete = sorted(p for p in self.folder.glob("step-*") if (p / "state.json").is_file())
+        return complete[-1] if complete else None
+
+    def begin(self, step: int) -> Path:
+        """A fresh folder to write into; it counts only after `commit`."""
+        partial = self.folder / f"partial-{step:06d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        return partial
+
+    def commit(self, partial: Path, state: dict[str, Any]) -> Path:
+        """Make the checkpoint valid, then delete all but the newest `keep`."""
+        (partial / "state.json").write_text(json.dumps(state, indent=1))
+        final = self.folder / partial.name.replace("partial", "step")
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        for old in sorted(self.folder.glob("step-*"))[: -self.keep]:
+            shutil.rmtree(old)
+        return final
+
+    @staticmethod
+    def state(checkpoint: Path) -> dict[str, Any]:
+        return json.loads((checkpoint / "state.json").read_text())
+
+
+def open_run(config: Config) -> bool:
+    """Claim the run folder for these settings. True when a run with the same settings is there to go on with.
+
+    Raises RecallError when the folder belongs to other settings: nothing is overwritten.
+    """
+    folder = config.run.folder
+    record = folder / "config.toml"
+    if not record.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise RecallError(f"{folder}: not empty and not a run; give --run.folder another name")
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(to_toml(config))
+        return False
+    theirs, ours = _flat(load_config([record], [])), _flat(config)
+    drift = [key for key in ours if key not in MAY_DIFFER and ours[key] != theirs[key]]
+    if drift:
+        what = "; ".join(f"{key} is {theirs[key]!r} there, {ours[key]!r} here" for key in drift[:3])
+        raise RecallError(f"{folder}: holds a run with other settings ({what}); give --run.folder another name")
+    record.write_text(to_toml(config))
+    return True
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    return {f"{s}.{key}": value for s, section in config.model_dump().items() for key, value in section.items()}

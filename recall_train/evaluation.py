@@ -1,0 +1,86 @@
+"""Held-out success of the model in the engine: the same rollout as in training, without groups."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recall_env.evaluate import wilson_interval
+from recall_env.task import TaskSet
+
+from recall_train.ranks import Ranks
+from recall_train.rollout import Play, Rollout, mix_seed
+from recall_train.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Success on one split. Episodes lost to infrastructure are counted apart, in neither n nor successes."""
+
+    split: str
+    n: int
+    successes: int
+    void: int
+    calls_mean: float  # tool calls of an episode
+    by_family: dict[str, tuple[int, int]]  # family -> (successes, n)
+
+    @property
+    def success(self) -> float:
+        return self.successes / self.n if self.n else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% Wilson interval of the success rate."""
+        return wilson_interval(self.successes, self.n)
+
+    def metrics(self) -> dict[str, float]:
+        low, high = self.interval
+        at = f"eval/{self.split}"
+        values = {f"{at}/success": self.success, f"{at}/low": low, f"{at}/high": high, f"{at}/n": self.n}
+        values |= {f"{at}/void": self.void, f"{at}/calls_mean": self.calls_mean}
+        return values | {f"{at}/{family}/success": wins / n for family, (wins, n) in self.by_family.items() if n}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one episode adds to an EvalResult."""
+
+    valid: bool
+    success: bool
+    family: str | None
+    calls: int
+
+
+def evaluate(
+    rollout: Rollout,
+    tasks: TaskSet,
+    split: str,
+    *,
+    n: int,
+    seed: int,
+    temperature: float,
+    ranks: Ranks,
+    on_end: Callable[[Trajectory], None] = lambda trajectory: None,
+) -> EvalResult:
+    """Play n episodes, task i mod len(tasks) each, under seeds that depend on `seed` and i alone.
+
+    Each rank plays its share; every rank returns the result of all.
+    """
+    mine = range(ranks.rank, n, ranks.size)
+    plays = [Play(tasks[i % len(tasks)], i, 0, mix_seed(seed, i), mix_seed(seed, i, 1)) for i in mine]
+    played = []
+    for trajectory in rollout.play(plays, temperature):
+        on_end(trajectory)
+        played.append(Outcome(trajectory.valid, trajectory.success, trajectory.family, len(trajectory.tool_calls)))
+    played = [outcome for one in ranks.gather(played) for outcome in one]
+    valid = [t for t in played if t.valid]
+    families: dict[str, tuple[int, int]] = {}
+    for t in sorted(valid, key=lambda t: t.family or ""):
+        wins, count = families.get(t.family or "none", (0, 0))
+        families[t.family or "none"] = (wins + t.success, count + 1)
+    return EvalResult(
+        split=split,
+        n=len(valid),
+        successes=sum(t.success for t in valid),
+        void=len(played) - len(valid),
+        calls_mean=sum(t.calls for t in valid) / max(1, len(valid)),
+        by_family=families,
+    )

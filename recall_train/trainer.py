@@ -1,0 +1,323 @@
+"""The loop over steps: play groups, learn from them, hand the weights to the engine, evaluate, save.
+
+One process per rank. Each rank plays its share of the groups on its own engine; the learner sums over ranks.
+Everything a rerun needs is in the run folder; killed at any moment, the same command goes on from the last checkpoint.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from recall_env.env import SynToolEnv
+from recall_env.task import Task, TaskSet
+from recall_env.vector import EnvPool
+
+from recall_env.errors import RecallError
+from recall_train import grpo, weights
+from recall_train.batch import Sample
+from recall_train.checkpoint import Checkpoints, open_run
+from recall_train.config import Config
+from recall_train.engine import make_engine
+from recall_train.evaluation import EvalResult, evaluate
+from recall_train.learner import Learner
+from recall_train.metrics import MetricsLog, Values
+from recall_train.models import model_folder
+from recall_train.progress import Progress
+from recall_train.ranks import Ranks
+from recall_train.rollout import Rollout, check_infra, collect_groups, has_variance, mix_seed
+from recall_train.tokens import ChatTokens
+from recall_train.trajectory import Trajectory, TrajectoryFile
+
+EVAL_SEED = 20_000  # evaluations of all steps and runs play the same episodes, so that they can be compared
+
+
+class Interrupted(Exception):
+    """Ctrl-C, at a point where everything can be saved."""
+
+
+@dataclass
+class RunState:
+    """What changes from step to step, outside of the learner."""
+
+    step: int = 0  # optimiser steps done; also the version of the weights
+    train_s: float = 0.0  # wall-clock seconds of training so far, evaluation and start-up apart
+
+
+class Trainer:
+    """One run. Build it, call `run()`, and read the run folder."""
+
+    def __init__(self, config: Config):
+        """Raises RecallError for anything a person can fix, before the model is loaded where that is possible."""
+        self.config = config
+        self.folder = config.run.folder
+        model = model_folder(config.model.path)
+        self.tasks = _training_tasks(config)
+        self.eval_tasks = {split: TaskSet.load(config.data.dataset, split) for split in config.data.eval_splits}
+        self.tokens = ChatTokens(model)
+        self.ranks = Ranks()
+        self.resumed = self.ranks.first(lambda: open_run(config))
+        self.checkpoints = Checkpoints(self.folder, config.run.keep_checkpoints)
+        self.state = RunState()
+        self.engine = make_engine(config, model, self.tokens.stop_ids)
+        self.learner = Learner(
+            model, config.model, config.learner, config.loss, seed=config.run.seed,
+            temperature=config.rollout.temperature, total_steps=config.run.steps,
+        )  # fmt: skip
+        self.pool = EnvPool(self._make_env, size=config.engine.max_running, workers=config.env.workers)
+        self.rollout = Rollout(
+            self.engine, self.pool, self.tokens, max_turn_tokens=config.rollout.max_turn_tokens,
+            temperature=config.rollout.temperature, deterministic=config.rollout.deterministic,
+        )  # fmt: skip
+        self.progress = Progress(quiet=self.ranks.rank != 0)
+        self._stop_requested = False
+
+    def run(self) -> dict[int, dict[str, EvalResult]]:
+        """Train to the last step. Returns the evaluations made by this process, by step and split.
+
+        Raises Interrupted after Ctrl-C, with the last whole step saved.
+        """
+        config = self.config
+        self._resume()
+        previous = signal.signal(signal.SIGINT, self._on_sigint)
+        evals: dict[int, dict[str, EvalResult]] = {}
+        log = MetricsLog(self.folder, resume_at=self.state.step, wandb_mode=config.run.wandb,
+                         config=config.model_dump(mode="json"), quiet=self.ranks.rank != 0)  # fmt: skip
+        try:
+            with log:
+                if self.state.step == 0:
+                    evals[0] = self._evaluate(log)
+                while not self._finished():
+                    self._train_step(log)
+                    step = self.state.step
+                    last = self._finished()
+                    if last or (config.eval.every and step % config.eval.every == 0):
+                        evals[step] = self._evaluate(log)
+                    if last or step % config.run.save_every == 0:
+                        self._save()
+                    if self._stop_requested:
+                        raise Interrupted
+        except Interrupted:
+            self._save()
+            raise
+        finally:
+            signal.signal(signal.SIGINT, previous)
+            self.progress.close()
+        return evals
+
+    def close(self) -> None:
+        """End jails, threads and the engine."""
+        self.pool.close()
+        self.engine.close()
+        self.learner.close()
+
+    def _make_env(self) -> SynToolEnv:
+        env = self.config.env
+        return SynToolEnv(
+            tasks=self.tasks, dialect=env.dialect, rubric=env.rubric, max_turns=env.max_turns, sandbox=env.sandbox
+        )
+
+    def _finished(self) -> bool:
+        run = self.config.run
+        return self.state.step >= run.steps or (run.minutes > 0 and self.state.train_s >= run.minutes * 60)
+
+    def _train_step(self, log: MetricsLog) -> None:
+        """One step: weights to the engine, G trajectories of each task, one batch to the learner."""
+        began = time.perf_counter()
+        sync_s = self._sync()
+        groups = self._collect()
+        rollout_s = time.perf_counter() - began - sync_s
+        played = [t for group in groups for t in group]
+        check_infra(played, self.config.rollout.max_infra_frac)
+        self.engine.sleep()
+        train_began = time.perf_counter()
+        learned = self.learner.step(samples_of(groups, self.config))
+        train_s = time.perf_counter() - train_began
+        self.state.step += 1
+        step_s = time.perf_counter() - began
+        self.state.train_s += step_s
+        values = self._rollout_metrics(groups) | learned | {
+            "perf/rollout_s": rollout_s, "perf/train_s": train_s, "perf/weight_sync_s": sync_s, "perf/step_s": step_s,
+            "perf/trained_tokens_per_s": learned["batch/trained_tokens"] / max(train_s, 1e-9),
+        }  # fmt: skip
+        with TrajectoryFile(self._trajectory_path("train"), self.ranks.rank) as file:
+            for trajectory in played:
+                file.write(trajectory)
+        log.log(self.state.step, values)
+        self.progress.step(self.state.step, self.config.run.steps, values)
+
+    def _collect(self) -> list[list[Trajectory]]:
+        config, rollout = self.config, self.config.rollout
+        seed = mix_seed(config.run.seed, self.state.step)
+        tasks = self._eligible()
+        order = np.random.default_rng(seed).permutation(len(tasks))
+        share = self.ranks.share(rollout.tasks_per_step)
+
+        def draw(number: int) -> Task:
+            return tasks[int(order[(number * self.ranks.size + self.ranks.rank) % len(order)])]
+
+        bar = self.progress.phase(f"step {self.state.step + 1}/{config.run.steps} rollout", share * rollout.group_size)
+        return collect_groups(
+            self.rollout, draw, tasks=share, group_size=rollout.group_size, seed=mix_seed(seed, self.ranks.rank),
+            max_refills=int(rollout.max_refills * share) if rollout.refill else 0, on_end=self._watched(bar),
+        )  # fmt: skip
+
+    def _eligible(self) -> TaskSet:
+        """The training tasks of this step: the curriculum lets the longest gold solution grow from 2 calls."""
+        data = self.config.data
+        if not data.curriculum_steps:
+            return self.tasks
+        grown = 2 + (data.max_calls - 2) * min(1.0, self.state.step / data.curriculum_steps)
+        return self.tasks.select(max_calls=int(grown))
+
+    def _evaluate(self, log: MetricsLog) -> dict[str, EvalResult]:
+        """Success on every evaluation split, with the learner's weights of now."""
+        self._sync()
+        settings, results = self.config.eval, {}
+        for split, tasks in self.eval_tasks.items():
+            bar = self.progress.phase(f"step {self.state.step} eval {split}", settings.n)
+            with TrajectoryFile(self._trajectory_path(f"eval-{split}"), self.ranks.rank) as file:
+                watched = self._watched(bar)
+
+                def on_end(trajectory: Trajectory, file: TrajectoryFile = file, watched: Callable = watched) -> None:
+                    file.write(trajectory)
+                    watched(trajectory)
+
+                results[split] = evaluate(
+                    self.rollout, tasks, split, n=settings.n, seed=EVAL_SEED, temperature=settings.temperature,
+                    on_end=on_end, ranks=self.ranks,
+                )  # fmt: skip
+            log.log(self.state.step, results[split].metrics())
+            self.progress.evaluated(self.state.step, results[split])
+        return results
+
+    def _rollout_metrics(self, groups: list[list[Trajectory]]) -> Values:
+        """What was played this step, over all ranks."""
+        stats = self.rollout.stats
+        mine = {
+            "groups": [[t.reward for t in group if t.valid] for group in groups],
+            "zero": [not has_variance(group) for group in groups],
+            "status": Counter(t.status for group in groups for t in group),
+            "turns": [len(t.turns) for group in groups for t in group if t.valid],
+            "success": [t.success for group in groups for t in group if t.valid],
+            "calls": [len(t.tool_calls) for group in groups for t in group if t.valid],
+            "tokens": [len(t.ids) for group in groups for t in group if t.valid],
+            "call_errors": sum(c["status"] != "ok" for group in groups for t in group for c in t.tool_calls),
+            "tool_s": float(np.mean(stats.tool_s)) if stats.tool_s else 0.0,
+            "tokens_per_s": stats.sampled_tokens / max(stats.seconds, 1e-9),
+            "inflight": stats.max_inflight,
+            "env_wait_s": stats.env_wait_s,
+        }
+        every = self.ranks.gather(mine)
+        rewards = [r for one in every for group in one["groups"] for r in group]
+        status = sum((one["status"] for one in every), Counter())
+        calls = [c for one in every for c in one["calls"]]
+        return {
+            "reward/mean": _mean(rewards),
+            "reward/std": float(np.std(rewards)) if rewards else 0.0,
+            "rollout/success": _mean([s for one in every for s in one["success"]]),
+            "frac_reward_zero_std": _mean([z for one in every for z in one["zero"]]),
+            "rollout/groups": sum(len(one["groups"]) for one in every),
+            "rollout/turns_mean": _mean([n for one in every for n in one["turns"]]),
+            "rollout/context_tokens_mean": _mean([n for one in every for n in one["tokens"]]),
+            "rollout/tokens_per_s": sum(one["tokens_per_s"] for one in every),
+            "rollout/inflight": max(one["inflight"] for one in every),
+            "rollout/env_wait_s": max(one["env_wait_s"] for one in every),
+            "rollout/truncated_frac": (status["length"] + status["context"] + status["max_turns"])
+            / max(1, status.total()),
+            "tools/calls": _mean(calls),
+            "tools/latency_s": _mean([one["tool_s"] for one in every]),
+            "tools/error_frac": sum(one["call_errors"] for one in every) / max(1, sum(calls)),
+            "errors/agent": status["length"] + status["context"] + status["max_turns"],
+            "errors/env": status["env_error"],
+            "errors/infra": status["infra"],
+        }
+
+    def _sync(self) -> float:
+        """Hand the learner's weights to the engine; its caches start empty, so a resumed run meets the same state."""
+        began = time.perf_counter()
+        weights.sync(self.learner, self.engine, self.state.step)
+        return time.perf_counter() - began
+
+    def _resume(self) -> None:
+        checkpoint = self.checkpoints.latest() if self.resumed else None
+        if checkpoint is None:
+            return
+        self.learner.load_checkpoint(checkpoint / "learner")
+        self.state = RunState(**self.checkpoints.state(checkpoint))
+        self.progress.note(f"going on from step {self.state.step} ({checkpoint})")
+
+    def _save(self) -> None:
+        """Write a checkpoint of the last whole step, unless it is there or nothing was learned yet."""
+        latest = self.checkpoints.latest()
+        if self.state.step == 0 or (latest and self.checkpoints.state(latest)["step"] == self.state.step):
+            return
+        partial = self.ranks.first(lambda: self.checkpoints.begin(self.state.step))
+        self.learner.save_checkpoint(partial / "learner")
+        self.learner.save_hf(partial / "model")
+        self.ranks.first(lambda: self.checkpoints.commit(partial, vars(self.state)))
+
+    def _watched(self, advance: Callable[[], None]) -> Callable[[Trajectory], None]:
+        """Called at the end of every trajectory: move the bar, and notice Ctrl-C between trajectories."""
+
+        def on_end(trajectory: Trajectory) -> None:
+            advance()
+            if self._stop_requested:
+                raise Interrupted
+
+        return on_end
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        if self._stop_requested:  # asked twice: now
+            raise KeyboardInterrupt
+        self._stop_requested = True
+
+    def _trajectory_path(self, kind: str) -> Path:
+        step = self.state.step
+        return self.folder / "trajectories" / f"{kind}-{step:06d}.jsonl"
+
+
+def samples_of(groups: list[list[Trajectory]], config: Config) -> list[Sample]:
+    """Trajectories of one step as training samples.
+
+    A group's baseline is over its valid trajectories. Left out: infra failures, groups of equal reward, and, under
+    mask_overlong, trajectories that a budget cut short.
+    """
+    samples = []
+    advantages = grpo.advantages(
+        [np.array([t.reward for t in group if t.valid], dtype=np.float64) for group in groups], config.loss.kind
+    )
+    for group, values in zip(groups, advantages, strict=True):
+        for trajectory, advantage in zip([t for t in group if t.valid], values, strict=True):
+            cut = trajectory.status in ("length", "context", "max_turns")
+            if advantage == 0 or (cut and config.loss.mask_overlong):
+                continue
+            sampled = np.array(trajectory.sampled)
+            samples.append(
+                Sample(
+                    ids=np.array(trajectory.ids, dtype=np.int64),
+                    sampled=sampled,
+                    logprobs=np.array(trajectory.logprobs, dtype=np.float32),
+                    advantage=np.where(sampled, advantage, 0).astype(np.float32),
+                )
+            )
+    return samples
+
+
+def _training_tasks(config: Config) -> TaskSet:
+    data = config.data
+    tasks = TaskSet.load(data.dataset, data.split).select(families=data.families or None, max_calls=data.max_calls)
+    if not len(tasks):
+        raise RecallError(
+            f"data: no task of {data.dataset!r} ({data.split}) is left after families = {list(data.families)} and "
+            f"max_calls = {data.max_calls}"
+        )
+    return tasks
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
