@@ -20,6 +20,7 @@ class Section(BaseModel):
 
 class Model(Section):
     path: str = "recall-tiny"  # the shipped model, a Hugging Face folder, or a hub name
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU when torch sees one
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; the optimiser always holds fp32
     attention: Literal["auto", "flash", "varlen", "sdpa"] = "auto"  # auto: flash-attn, else PyTorch's varlen, else SDPA
 

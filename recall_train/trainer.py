@@ -216,6 +216,7 @@ class Trainer:
         rewards = [r for one in every for group in one["groups"] for r in group]
         status = sum((one["status"] for one in every), Counter())
         calls = [c for one in every for c in one["calls"]]
+        cut = status["length"] + status["context"] + status["max_turns"]
         return {
             "reward/mean": _mean(rewards),
             "reward/std": float(np.std(rewards)) if rewards else 0.0,
@@ -232,7 +233,7 @@ class Trainer:
             "tools/calls": _mean(calls),
             "tools/latency_s": _mean([one["tool_s"] for one in every]),
             "tools/error_frac": sum(one["call_errors"] for one in every) / max(1, sum(calls)),
-            "errors/agent": status["length"] + status["context"] + status["max_turns"],
+            "errors/agent": cut,
             "errors/env": status["env_error"],
             "errors/infra": status["infra"],
         }

@@ -1,0 +1,90 @@
+"""Everything that can be refused before a model is loaded, and what a run will need. Used by train, plan, doctor."""
+
+import importlib.util
+import platform
+from collections.abc import Iterator
+
+import torch
+from recall_env.task import TaskSet
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from recall_env.errors import RecallError
+from recall_train.config import Config
+from recall_train.models import model_folder
+from recall_train.tokens import ChatTokens
+
+GIB = 2**30
+
+
+def check(config: Config) -> None:
+    """Raises RecallError, one line, for the first thing that would make the run fail later."""
+    model_folder(config.model.path)
+    if config.model.device == "cuda" and not torch.cuda.is_available():
+        raise RecallError(
+            "model.device = cuda, but torch sees no GPU here; on a laptop use --model.device cpu, "
+            "or the demo preset (python -m recall_train with no file)"
+        )
+    if config.engine.kind == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install 'recall[vllm]' (CPU: see README)")
+    if config.run.wandb != "off" and importlib.util.find_spec("wandb") is None:
+        raise RecallError(f"run.wandb = {config.run.wandb}, but wandb is not installed: pip install 'recall[train]'")
+    if config.env.sandbox == "nsjail":
+        from recall_env.sandbox import probe
+
+        probe()
+
+
+def on_gpu(config: Config) -> bool:
+    return config.model.device != "cpu" and torch.cuda.is_available()
+
+
+def estimate(config: Config) -> Iterator[str]:
+    """What one step holds and what it takes, in words. Counts are exact for weights; prompts are measured on tasks."""
+    path = model_folder(config.model.path)
+    try:
+        shape = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as e:
+        raise RecallError(f"model.path: {config.model.path} cannot be read ({str(e).splitlines()[0]})") from e
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(shape).parameters())
+    yield f"model: {config.model.path}, {parameters / 1e6:.1f} M parameters, forward in {config.model.dtype}"
+    half = 2 if config.model.dtype == "bfloat16" else 4
+    held = parameters * (half + 4 + (12 if half == 2 else 8))  # weights, fp32 gradient, Adam moments, fp32 masters
+    logits = config.learner.logprob_chunk * shape.vocab_size * 4 * 2
+    yield f"learner: {held / GIB:.2f} GiB for weights, gradients and Adam on one rank, {logits / GIB:.2f} GiB of logits"
+    rollout = config.rollout
+    episodes = rollout.tasks_per_step * rollout.group_size
+    most = int(rollout.tasks_per_step * (1 + (rollout.max_refills if rollout.refill else 0))) * rollout.group_size
+    yield f"step: {episodes} episodes ({rollout.tasks_per_step} tasks x {rollout.group_size}), at most {most} with refills"
+    tokens, tasks = ChatTokens(path), TaskSet.load(config.data.dataset, config.data.split)
+    lengths = sorted(_prompt_length(tokens, tasks[i], config) for i in range(0, len(tasks), max(1, len(tasks) // 50)))
+    yield (
+        f"prompts: {lengths[len(lengths) // 2]} tokens in the median, {lengths[-1]} at most "
+        f"(of {len(lengths)} tasks looked at), in a context of {config.engine.max_context}"
+    )
+    if lengths[-1] + rollout.max_turn_tokens > config.engine.max_context:
+        yield "warning: the longest prompts leave no room for a turn; raise engine.max_context"
+    updates = config.run.steps * config.learner.updates_per_step
+    yield f"run: {config.run.steps} steps, {updates} optimiser updates, up to {most * config.run.steps} episodes"
+
+
+def _prompt_length(tokens: ChatTokens, task, config: Config) -> int:
+    from recall_env.dialect import DIALECTS
+
+    dialect = DIALECTS[config.env.dialect]
+    return len(tokens.start(dialect.start(task), dialect.template_tools(task)))
+
+
+def survey() -> Iterator[tuple[str, bool, str]]:
+    """(what, fine, in words) for packages, devices and the jail."""
+    yield "python", True, platform.python_version()
+    yield "torch", True, torch.__version__
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield "gpu", True, ", ".join(gpus) or "none: the CPU trains the tiny model; larger ones want a GPU"
+    for package, why in (("deepspeed", "needed to train"), ("vllm", "only for engine.kind = vllm")):
+        found = importlib.util.find_spec(package) is not None
+        yield package, found or package == "vllm", f"{'installed' if found else 'not installed'} ({why})"
+    from recall_env.sandbox import diagnose
+
+    for what, ok, text, fix in diagnose():
+        yield f"sandbox {what}", ok, text if ok or not fix else f"{text}; {fix}"
