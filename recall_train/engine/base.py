@@ -1,6 +1,6 @@
 """Engine: tokens in, tokens and log-probabilities out, under a numbered weight version."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -55,3 +55,45 @@ class Engine(Protocol):
         """Give device memory back while the learner steps; weights and caches are lost. load_weights wakes it."""
 
     def close(self) -> None: ...
+
+
+def check_request(request: Request, max_context: int, vocab_size: int) -> None:
+    """Raise ValueError for a request that no engine of this size can serve."""
+    n = len(request.prompt_ids)
+    if n == 0:
+        raise ValueError(f"request {request.id}: the prompt is empty")
+    if request.max_tokens < 1:
+        raise ValueError(f"request {request.id}: max_tokens is {request.max_tokens}; it must be at least 1")
+    if n + request.max_tokens > max_context:
+        raise ValueError(
+            f"request {request.id}: {n} prompt tokens and {request.max_tokens} to sample "
+            f"exceed max_context {max_context}"
+        )
+    if not 0 <= min(request.prompt_ids) <= max(request.prompt_ids) < vocab_size:
+        raise ValueError(f"request {request.id}: the prompt has ids outside the vocabulary of {vocab_size}")
+    if request.seed < 0 or request.temperature < 0:
+        raise ValueError(
+            f"request {request.id}: seed {request.seed} and temperature {request.temperature} must be >= 0"
+        )
+
+
+def check_weights(
+    weights: Iterable[tuple[str, torch.Tensor]], shapes: Mapping[str, torch.Size], tied: bool
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Pass on `weights`, checked against the model's names and shapes; raise ValueError at the first that differs.
+
+    A name that never came is found at the end, when the others have been passed on.
+    tied: the output layer is the embedding, so lm_head.weight may be absent.
+    """
+    missing = set(shapes)
+    for name, tensor in weights:
+        if name not in shapes:
+            raise ValueError(f"weights: the model has no tensor {name}")
+        if tensor.shape != shapes[name]:
+            raise ValueError(f"weights: {name} is {tuple(tensor.shape)}, the model's is {tuple(shapes[name])}")
+        missing.discard(name)
+        yield name, tensor
+    if tied:
+        missing.discard("lm_head.weight")
+    if missing:
+        raise ValueError(f"weights lack {len(missing)} of the model's tensors, {min(missing)} among them")
