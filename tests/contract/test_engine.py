@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from recall_train.engine.base import Request
@@ -278,7 +279,8 @@ def test_weights_that_are_not_the_models_are_refused(engine, reference):
 def living_bytes() -> int:
     """Of all tensors that Python can still reach."""
     gc.collect()
-    storages = [o.untyped_storage() for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+    tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor) and not issubclass(type(o), FakeTensor)]
+    storages = [tensor.untyped_storage() for tensor in tensors if tensor.device.type != "meta"]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
