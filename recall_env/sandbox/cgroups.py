@@ -1,0 +1,84 @@
+"""Cgroup folders for jails: bounds on the memory and the processes of all episodes of a jail together.
+
+A pool makes the folder and launch.py joins it, so nsjail's own cgroup code is not used (it needs parents that exist,
+and leaves folders behind when it is killed). Version 1 (a folder per controller) and 2 (one folder) both work where
+we may write; where we may not, the jail goes without, and the limits of single episodes still hold.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+PREFIX = "recall-"
+PIDS = 16_384  # processes and threads of one jail
+MEMORY_FRACTION = 0.8  # of the machine's memory, for one jail
+
+
+def make(name: str) -> list[Path]:
+    """Folders with limits set, to be joined by writing to their cgroup.procs. Raises OSError when none can be had."""
+    sweep()
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory, pids = str(int(total * MEMORY_FRACTION)), str(PIDS)
+    made: list[Path] = []
+    try:
+        for parent, controllers in parents().items():
+            folder = parent / f"{PREFIX}{name}"
+            folder.mkdir()
+            made.append(folder)
+            for controller in controllers:
+                file, value = {
+                    "v1 memory": ("memory.limit_in_bytes", memory),
+                    "v1 pids": ("pids.max", pids),
+                    "v2 memory": ("memory.max", memory),
+                    "v2 pids": ("pids.max", pids),
+                }[controller]
+                (folder / file).write_text(value)
+    except OSError:
+        remove(made)
+        raise
+    if not made:
+        raise FileNotFoundError("no cgroup with a memory or pids controller can be written here")
+    return made
+
+
+def parents() -> dict[Path, list[str]]:
+    """Where folders can be made, and which limits they would have there."""
+    found: dict[Path, list[str]] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if not names:  # version 2
+            folder = _own_or_top(ROOT, path)
+            delegated = folder / "cgroup.subtree_control"
+            controllers = delegated.read_text().split() if delegated.exists() else []
+            usable = [f"v2 {name}" for name in ("memory", "pids") if name in controllers]
+            if usable and os.access(folder, os.W_OK):
+                found[folder] = usable
+        for name in {"memory", "pids"} & set(names.split(",")):
+            folder = _own_or_top(ROOT / name, path)
+            if os.access(folder, os.W_OK):
+                found.setdefault(folder, []).append(f"v1 {name}")
+    return found
+
+
+def _own_or_top(mount: Path, path: str) -> Path:
+    """This process's own cgroup under `mount`; its top where, as in most containers, the path is not to be seen."""
+    own = mount / path.lstrip("/")
+    return own if own.is_dir() else mount
+
+
+def remove(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.exists():
+            folder.rmdir()
+
+
+def sweep() -> None:
+    """Remove what pools left behind that were killed: folders named after a process that is no more."""
+    for parent in parents():
+        for folder in parent.glob(f"{PREFIX}*"):
+            owner = folder.name.removeprefix(PREFIX).split("-")[0]
+            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+                try:
+                    folder.rmdir()
+                except OSError:
+                    continue  # its last process is still on its way out; the next sweep finds it empty

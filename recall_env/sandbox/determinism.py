@@ -1,0 +1,126 @@
+"""Same seed, same bytes: `random`, `os.urandom`, `uuid` and the clocks of an episode's interpreter.
+
+Wall clocks start at a moment derived from the seed and go on by a fixed step at every reading; nothing here measures
+time. `time.sleep` really sleeps and moves the clocks on by what was asked. asyncio, `threading` and `queue` keep the
+true monotonic clock, or their waits would never end. String hashing is fixed from outside, by PYTHONHASHSEED.
+Runs inside the jail. Standard library only.
+"""
+
+import asyncio
+import datetime
+import os
+import random
+import sys
+import time
+import uuid
+from typing import Any
+
+EPOCH_NS = 1_735_689_600 * 10**9  # 2025-01-01T00:00:00Z: the earliest start
+SPREAD_S = 365 * 24 * 3600  # starts lie within this of EPOCH_NS
+STEP_NS = 1_000_000  # 1 ms per reading
+
+_RealDate, _RealDatetime = datetime.date, datetime.datetime
+_true_monotonic, _true_sleep = time.monotonic, time.sleep
+_true_localtime, _true_gmtime = time.localtime, time.gmtime
+_true_strftime, _true_asctime, _true_ctime = time.strftime, time.asctime, time.ctime
+
+
+class Clock:
+    """The wall clock and every stopwatch of the episode: a number that grows when it is read."""
+
+    start_ns = now_ns = EPOCH_NS
+
+    def time_ns(self) -> int:
+        self.now_ns += STEP_NS
+        return self.now_ns
+
+    def time(self) -> float:
+        return self.time_ns() / 1e9
+
+    def elapsed_ns(self) -> int:
+        return self.time_ns() - self.start_ns
+
+    def elapsed(self) -> float:
+        return self.elapsed_ns() / 1e9
+
+    def sleep(self, secs: float, /) -> None:
+        _true_sleep(secs)
+        self.now_ns += int(secs * 1e9)
+
+
+_clock, _entropy = Clock(), random.Random()
+
+
+class _RealInstances(type):
+    """Dates that C code made with the original class are still dates to `isinstance`."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, _REAL[cls]) if cls in _REAL else super().__instancecheck__(instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, _REAL[cls]) if cls in _REAL else super().__subclasscheck__(subclass)
+
+
+_REAL: dict[type, type] = {}
+
+
+def install() -> None:
+    """Replace the sources of chance and time in this interpreter; once, after the preimports."""
+    _install_entropy()
+    _install_time()
+    _install_datetime()
+    asyncio.BaseEventLoop.time = lambda loop: _true_monotonic()
+
+
+def seed(number: int) -> None:
+    """Start them all from `number`; once per episode, before the source loads."""
+    random.seed(number)
+    _entropy.seed(f"entropy of {number}")
+    _clock.start_ns = EPOCH_NS + random.Random(f"clock of {number}").randrange(SPREAD_S) * 10**9
+    _clock.now_ns = _clock.start_ns
+
+
+def _install_entropy() -> None:
+    os.urandom = random._urandom = _entropy.randbytes
+    os.getrandom = lambda size, flags=0: _entropy.randbytes(size)
+    uuid._generate_time_safe = uuid._UuidCreate = None  # uuid1 falls back to time_ns, the node and random
+    uuid._node = 0x02_00_00_00_00_01
+    uuid._last_timestamp = None
+
+
+def _install_time() -> None:
+    time.time, time.time_ns = _clock.time, _clock.time_ns
+    for name in ("monotonic", "perf_counter", "process_time", "thread_time"):
+        setattr(time, name, _clock.elapsed)
+        setattr(time, f"{name}_ns", _clock.elapsed_ns)
+    time.sleep = _clock.sleep
+    time.localtime = lambda secs=None: _true_localtime(_clock.time() if secs is None else secs)
+    time.gmtime = lambda secs=None: _true_gmtime(_clock.time() if secs is None else secs)
+    time.ctime = lambda secs=None: _true_ctime(_clock.time() if secs is None else secs)
+    time.asctime = lambda when=None: _true_asctime(time.localtime() if when is None else when)
+    time.strftime = lambda form, when=None: _true_strftime(form, time.localtime() if when is None else when)
+
+
+def _install_datetime() -> None:
+    def today(cls: type) -> Any:
+        return cls.fromtimestamp(_clock.time())
+
+    def now(cls: type, tz: datetime.tzinfo | None = None) -> Any:
+        return cls.fromtimestamp(_clock.time(), tz)
+
+    def utcnow(cls: type) -> Any:
+        return cls.fromtimestamp(_clock.time(), datetime.UTC).replace(tzinfo=None)
+
+    own = {"__module__": "datetime", "today": classmethod(today)}
+    # The first argument is what repr() of an instance shows: C prints the type's own name as it stands.
+    date = _RealInstances("datetime.date", (_RealDate,), own | {"__qualname__": "date"})
+    own |= {"now": classmethod(now), "utcnow": classmethod(utcnow), "__qualname__": "datetime"}
+    moment = _RealInstances("datetime.datetime", (_RealDatetime,), own)
+    _REAL.update({date: _RealDate, moment: _RealDatetime})
+    replacement = {_RealDate: date, _RealDatetime: moment}
+    for module in list(sys.modules.values()):  # some did `from datetime import datetime` earlier
+        if module is sys.modules[__name__] or module is sys.modules.get("_datetime"):
+            continue
+        for name, value in list(vars(module).items()):
+            if isinstance(value, type) and value in replacement:
+                setattr(module, name, replacement[value])

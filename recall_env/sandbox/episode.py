@@ -1,0 +1,179 @@
+"""Episode: the host's side of one live episode. It asks, keeps the time, and decides what a reply is worth.
+
+The same for jailed and unjailed tools; where the process comes from is pool.py's and unsafe.py's. Of a status only
+"ok or not" is the guest's word; a timeout is the host's clock, a death is the kernel's wait status, and anything odd
+on the wire is a violation that ends the episode, so that no stale frame can reach a later call.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from recall_env.errors import EnvError, SandboxFailure
+from recall_env.sandbox import wire
+from recall_env.sandbox.limits import Limits
+from recall_env.sandbox.session import Mode
+from recall_env.tool_call import Status, ToolResult
+
+DEATH_WAIT_S = 2.0  # between a socket's end and the word of its process's death
+REPLY_STATUSES = frozenset({"ok", "tool_error", "out_of_memory", "unknown_tool", "output_truncated"})
+GONE: tuple[Status, ...] = ("timeout", "out_of_memory", "violation")
+
+
+@dataclass(frozen=True)
+class End:
+    """How an episode's process ended. lost: with its jail, so that nobody can say; then it is the jail's last words."""
+
+    wait_status: int = 0
+    cpu_s: float = 0.0
+    lost: str | None = None
+
+
+class Process(Protocol):
+    """What an Episode needs of the process that runs its tools."""
+
+    def kill(self) -> None:
+        """SIGKILL; harmless when it is dead already."""
+
+    def wait_end(self, timeout_s: float) -> End | None:
+        """How it ended, or None when it is still alive after `timeout_s`."""
+
+    def release(self) -> None:
+        """Kill it and give back what the host holds of it. Twice is harmless."""
+
+
+class Episode:
+    """A Session over one socket and one process. Used by one thread at a time."""
+
+    def __init__(self, sock: socket.socket, process: Process, limits: Limits) -> None:
+        self._sock = sock
+        self._process = process
+        self._limits = limits
+        self._gone: ToolResult | None = None  # set once the interpreter is dead
+        self._lost: str | None = None  # set once our side broke
+        self._closed = False
+        sock.setblocking(False)
+
+    def load(self, source: str, state: Any, mode: Mode) -> None:
+        """Send the source and wait until it stands; EnvError when it does not, SandboxFailure when we fail."""
+        document = {"source": source, "state": state, "mode": mode}
+        try:
+            text = json.dumps(document, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EnvError(f"initial state: expected JSON data: {error}") from error
+        if len(text) > self._limits.load_bytes:
+            raise EnvError(
+                f"tool source and initial state: {len(text)} bytes; the limit is {self._limits.load_bytes} (load_bytes)"
+            )
+        nonce = wire.new_nonce()
+        deadline = time.monotonic() + self._limits.load_timeout_s
+        chunk = min(wire.CHUNK_CHARS, self._limits.frame_bytes // 2 - 256)  # escaped once more, a frame may double
+        try:
+            for start in range(0, len(text), chunk):
+                more = start + chunk < len(text)
+                request = {"nonce": nonce, "op": "load", "text": text[start : start + chunk], "more": more}
+                wire.wait(self._sock, select.POLLOUT, deadline - time.monotonic())
+                wire.send(self._sock, wire.encode(request, self._limits.frame_bytes))
+            result = self._reply(nonce, deadline, self._limits.load_timeout_s)
+        except OSError:
+            result = self._no_reply(self._limits.load_timeout_s, time.monotonic() >= deadline)
+        if result.status not in ("ok", "output_truncated"):
+            kind = f"{result.error_type}: " if result.error_type else f"{result.status}: "
+            raise EnvError(f"tool source does not load: {kind}{result.error_message}")
+
+    def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
+        if self._closed:
+            raise SandboxFailure("this session is closed; open another one")
+        if self._lost is not None:
+            raise SandboxFailure(self._lost)
+        if self._gone is not None:
+            return self._gone
+        timeout_s, nonce = self._limits.call_timeout_s, wire.new_nonce()
+        deadline = time.monotonic() + timeout_s
+        try:
+            request = {"nonce": nonce, "op": "call", "name": name, "arguments": arguments}
+            payload = wire.encode(request, self._limits.frame_bytes)
+        except wire.WireError as error:
+            return ToolResult("invalid_arguments", error_type="ValueError", error_message=f"the arguments: {error}")
+        if not wire.is_quiet(self._sock):
+            return self._violation("it sent a message that nobody asked for")
+        try:
+            wire.send(self._sock, payload)
+            return self._reply(nonce, deadline, timeout_s)
+        except BlockingIOError:
+            return self._violation("it does not read its connection")
+        except OSError:
+            return self._no_reply(timeout_s, time.monotonic() >= deadline)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._process.release()
+            self._sock.close()
+
+    def _reply(self, nonce: str, deadline: float, timeout_s: float) -> ToolResult:
+        try:
+            wire.wait(self._sock, select.POLLIN, deadline - time.monotonic())
+            payload = wire.receive(self._sock, self._limits.frame_bytes)
+            if not payload:
+                return self._no_reply(timeout_s, time.monotonic() >= deadline)
+            frame = wire.decode(payload, wire.REPLY_KEYS, self._limits.frame_bytes)
+            result = self._believe(frame, nonce)
+        except wire.WireError as error:
+            return self._violation(str(error))
+        if not wire.is_quiet(self._sock):
+            return self._violation("it answered one call twice")
+        if result.status == "out_of_memory":
+            return self._end("out_of_memory", "the tool ran out of memory")
+        return result
+
+    def _believe(self, frame: dict[str, Any], nonce: str) -> ToolResult:
+        """The frame as a result; WireError for whatever the guest's own code would not have sent."""
+        limit = self._limits.output_bytes
+        if frame["nonce"] != nonce:
+            raise wire.WireError("a reply to another call")
+        if frame["status"] not in REPLY_STATUSES:
+            raise wire.WireError("a reply with a status that is not the guest's to give")
+        texts = (frame["stdout"], frame["error_type"] or "", frame["error_message"] or "")
+        if not all(isinstance(text, str) for text in texts) or len(frame["stdout"]) > limit:
+            raise wire.WireError("a reply with fields of the wrong kind")
+        if len(texts[1]) > 100 or len(texts[2]) > 2000:
+            raise wire.WireError("a reply with an error text beyond its limit")
+        value = frame["value"]
+        if isinstance(value, str | list | dict) and len(json.dumps(value, separators=(",", ":"))) > 6 * limit + 2:
+            raise wire.WireError("a reply with a value beyond its limit")
+        return ToolResult(frame["status"], value, frame["stdout"], frame["error_type"], frame["error_message"])
+
+    def _no_reply(self, timeout_s: float, late: bool) -> ToolResult:
+        """The wire is silent or shut: a timeout, or a death whose cause the kernel knows."""
+        if late:
+            return self._end("timeout", f"the call took longer than {timeout_s:g} s and was stopped")
+        end = self._process.wait_end(DEATH_WAIT_S)
+        if end is None:
+            return self._violation("it closed its connection")
+        if end.lost is not None:
+            self._lost = f"the jail of this episode died under it ({end.lost})"
+            raise SandboxFailure(self._lost)
+        if not os.WIFSIGNALED(end.wait_status):
+            return self._violation(f"its interpreter exited (code {os.waitstatus_to_exitcode(end.wait_status)})")
+        number = os.WTERMSIG(end.wait_status)
+        if number == signal.SIGSYS:
+            return self._violation("it made a forbidden system call")
+        if number in (signal.SIGKILL, signal.SIGXCPU):
+            if end.cpu_s >= self._limits.cpu_s - 1:
+                return self._end("timeout", f"the tools used up their {self._limits.cpu_s} s of processor time")
+            return self._end("out_of_memory", "the tools used more memory than there is")
+        return self._violation(f"its interpreter crashed ({signal.Signals(number).name})")
+
+    def _violation(self, what: str) -> ToolResult:
+        return self._end("violation", f"the tools were stopped: {what}")
+
+    def _end(self, status: Status, message: str) -> ToolResult:
+        self._process.kill()
+        self._gone = ToolResult(status, error_message=f"an earlier call ended the tools of this episode: {message}")
+        return ToolResult(status, error_message=message)

@@ -1,0 +1,60 @@
+"""Between the pool and nsjail: dies with its parent, joins the jail's cgroups, stages mount sources, becomes nsjail.
+
+`launch.py PLAN_JSON`, PLAN being {"parent": pid, "cgroups": [folder, ...], "stage": {name: source, ...}, "argv":
+[...]}. Staging is for a Python that lives under a 0700 home: nsjail resolves mount sources as the jail's outside
+user, who may not go there. As root we therefore open the sources, hide /tmp under a tmpfs in a mount namespace of our
+own, and bind them there, where anyone may go; the host's mounts stay as they were, and nsjail's own folder in /tmp
+disappears with the namespace. Standard library only, run as a script by the host's interpreter.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+
+STAGE = "/tmp/stage"
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+PR_SET_PDEATHSIG = 1
+
+
+def stage(sources: dict[str, str], libc: ctypes.CDLL) -> None:
+    def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+        packed = [None if text is None else text.encode() for text in (source, target, kind)]
+        if libc.mount(*packed, flags, None if options is None else options.encode()) != 0:
+            raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
+
+    os.unshare(os.CLONE_NEWNS)
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    # Opened before /tmp is hidden, as a source may lie in it; after unshare, as only this namespace's mounts can be bound.
+    opened = {name: os.open(source, os.O_PATH) for name, source in sources.items()}
+    mount("recall", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
+    os.mkdir(STAGE)
+    os.chmod(STAGE, 0o755)
+    for name, fd in opened.items():
+        target = f"{STAGE}/{name}"
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            os.mkdir(target)
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
+        mount(f"/proc/self/fd/{fd}", target, None, MS_BIND)
+        os.close(fd)
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != plan["parent"]:
+        return  # it died before the line above
+    for folder in plan["cgroups"]:
+        with open(f"{folder}/cgroup.procs", "w") as procs:
+            procs.write(str(os.getpid()))
+    program = os.open(plan["argv"][0], os.O_RDONLY)  # this too may lie in /tmp
+    if plan["stage"]:
+        stage(plan["stage"], libc)
+    os.execve(program, plan["argv"], {})
+
+
+if __name__ == "__main__":
+    main()

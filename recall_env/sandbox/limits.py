@@ -1,0 +1,40 @@
+"""Limits: what one episode may use. Not what the whole pool may use (JailPool's own arguments). Standard library only."""
+
+from dataclasses import dataclass, fields
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one episode. A call that runs into one comes back with a status; it never takes its neighbours along."""
+
+    call_timeout_s: float = 5.0  # wall clock of one call, on the host's clock; past it the episode is killed
+    load_timeout_s: float = 10.0  # wall clock of loading the source and of setup(state)
+    cpu_s: int = 60  # processor time of the whole episode, summed over its threads
+    memory_bytes: int = 512 * MIB  # address space; the interpreter itself takes about 60 MiB of it
+    processes: int = 16  # threads, main thread included; fork and exec are refused whatever this says
+    open_files: int = 64  # open file descriptors
+    file_bytes: int = 4 * MIB  # size of one file
+    tmpfs_bytes: int = 8 * MIB  # all files in the episode's scratch folder together
+    tmpfs_inodes: int = 256  # how many files and folders the scratch folder holds
+    output_bytes: int = 16 * KIB  # a result's value as JSON, and what a call prints: each; beyond it is cut
+    frame_bytes: int = 256 * KIB  # one message on the wire, either way
+    load_bytes: int = 8 * MIB  # source and initial state together, as JSON
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0 or value == float("inf"):
+                raise ValueError(f"limits: {item.name}: expected a number above 0, got {value!r}")
+            if item.type is int and not isinstance(value, int):
+                raise ValueError(f"limits: {item.name}: expected a whole number, got {value!r}")
+        if self.memory_bytes < 128 * MIB:
+            raise ValueError(f"limits: memory_bytes: an interpreter needs 134217728 (128 MiB), got {self.memory_bytes}")
+        if self.open_files < 16:
+            raise ValueError(f"limits: open_files: an interpreter needs 16, got {self.open_files}")
+        if self.frame_bytes < 4 * self.output_bytes + 4 * KIB:
+            raise ValueError(
+                f"limits: frame_bytes: a reply may need 4 x output_bytes + 4096 = {4 * self.output_bytes + 4 * KIB}, "
+                f"got {self.frame_bytes}"
+            )

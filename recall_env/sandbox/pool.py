@@ -1,0 +1,317 @@
+"""JailPool: one nsjail and zygote per shard, an episode forked for each session, whatever dies put right.
+
+Each shard has a keeper thread that starts the jail (the kernel ends a jail with the thread that made it), reads the
+zygote's notices and cleans up. Sessions talk to their episode directly, over a socket of their own. `shared_pool` is
+the process-wide pool that environments use.
+"""
+
+import array
+import atexit
+import contextlib
+import json
+import os
+import queue
+import select
+import signal
+import socket
+import threading
+import weakref
+from dataclasses import asdict
+from typing import Any, Literal
+
+from recall_env.errors import SandboxFailure
+from recall_env.sandbox.episode import End, Episode
+from recall_env.sandbox.jail import Jail, Rung, best_rung
+from recall_env.sandbox.limits import Limits
+from recall_env.sandbox.session import Mode, Pool
+from recall_env.sandbox.unsafe import UnsafePool
+
+OPEN_TIMEOUT_S = 20.0  # for a zygote to fork; it is otherwise idle, so longer means a machine in trouble
+MAX_SHARDS = 4
+
+Kind = Literal["nsjail", "unsafe"]
+
+
+class JailedProcess:
+    """An episode's process as the host knows it: by pidfd, which the zygote sends, and by its notice of death."""
+
+    def __init__(self) -> None:
+        self.pidfd: int | None = None
+        self.refused: str | None = None
+        self.end: End | None = None
+        self.known = threading.Event()  # the zygote has said "opened" or "refused", or is gone
+        self.ended = threading.Event()
+        self._lock = threading.Lock()
+        self._released = False
+
+    def opened(self, pidfd: int) -> None:
+        with self._lock:
+            self.pidfd = pidfd
+        if self._released:
+            self.release()
+        self.known.set()
+
+    def kill(self) -> None:
+        with self._lock:
+            if self.pidfd is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def wait_end(self, timeout_s: float) -> End | None:
+        self.ended.wait(timeout_s)
+        return self.end
+
+    def set_end(self, end: End) -> None:
+        self.end = self.end or end
+        self.ended.set()
+        self.known.set()
+
+    def release(self) -> None:
+        self._released = True
+        self.kill()
+        with self._lock:
+            if self.pidfd is not None:
+                os.close(self.pidfd)
+                self.pidfd = None
+
+
+class Shard:
+    """One jail with its keeper thread. A dead one stays dead: the pool puts a new one in its place."""
+
+    def __init__(self, rung: Rung) -> None:
+        """Start the jail; raises SandboxFailure when that fails."""
+        self.processes: dict[int, JailedProcess] = {}
+        self.alive = True
+        self._lock = threading.Lock()
+        self._next_key = 0
+        self._stop, self._stopper = socket.socketpair()
+        started: queue.SimpleQueue[Jail | BaseException] = queue.SimpleQueue()
+        self._keeper = threading.Thread(target=self._keep, args=(rung, started), name="recall-jail", daemon=True)
+        self._keeper.start()
+        outcome = started.get()
+        if isinstance(outcome, BaseException):
+            self._keeper.join()
+            raise outcome
+        self.jail = outcome
+
+    def fork(self, theirs: socket.socket, seed: int, limits: Limits) -> JailedProcess:
+        """Ask the zygote for an episode on the socket `theirs`. The process may still be unknown on return."""
+        process = JailedProcess()
+        with self._lock:
+            if not self.alive:
+                raise SandboxFailure("the jail died")
+            self._next_key += 1
+            key = self._next_key
+            self.processes[key] = process
+            request = json.dumps({"key": key, "seed": seed, "limits": asdict(limits)}).encode()
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+            try:
+                self.jail.control.sendmsg([request], rights)
+            except OSError as error:
+                del self.processes[key]
+                raise SandboxFailure(f"the jail died: {error}") from error
+        return process
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stopper.send(b"x")
+        self._keeper.join()
+
+    def forget(self) -> None:
+        """In a forked child: close our copies of what is the parent's, and touch nothing else."""
+        for fd in [process.pidfd for process in self.processes.values()]:
+            if fd is not None:
+                os.close(fd)
+        for sock in (self.jail.control, self._stop, self._stopper):
+            sock.close()
+
+    def _keep(self, rung: Rung, started: "queue.SimpleQueue[Jail | BaseException]") -> None:
+        try:
+            jail = Jail(rung)
+        except BaseException as error:
+            self._stop.close()
+            self._stopper.close()
+            started.put(error)
+            return
+        started.put(jail)
+        poll = select.poll()
+        poll.register(jail.control, select.POLLIN)
+        poll.register(self._stop, select.POLLIN)
+        try:
+            while True:
+                ready = {fd for fd, _ in poll.poll()}
+                if self._stop.fileno() in ready or not self._read_notice(jail.control):
+                    break
+        finally:
+            with self._lock:
+                self.alive = False
+            words = jail.last_words()
+            jail.stop()
+            for process in list(self.processes.values()):
+                process.set_end(End(lost=words))
+            self.processes.clear()
+            self._stop.close()
+            self._stopper.close()
+
+    def _read_notice(self, control: socket.socket) -> bool:
+        try:
+            payload, ancillary, _, _ = control.recvmsg(4096, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            return False
+        if not payload:
+            return False
+        notice = json.loads(payload)
+        match notice:
+            case {"opened": key}:
+                self.processes[key].opened(int.from_bytes(ancillary[0][2][:4], "little"))
+            case {"refused": key, "why": why}:
+                process = self.processes.pop(key)
+                process.refused = why
+                process.set_end(End(lost=why))
+            case {"ended": key, "wait_status": status, "cpu_s": cpu_s}:
+                self.processes.pop(key).set_end(End(status, cpu_s))
+        return True
+
+
+class JailPool:
+    """Sessions in jails. Thread-safe; `close` leaves no process, descriptor, cgroup or file behind."""
+
+    def __init__(self, shards: int | None = None, limits: Limits | None = None) -> None:
+        """shards: jails, each with a zygote of its own (default: one per processor, at most 4). Jails start when
+        first needed, so this costs nothing. limits: what `open` uses when it is given none."""
+        if shards is not None and shards < 1:
+            raise ValueError(f"shards: expected 1 or more, got {shards}")
+        self.limits = limits or Limits()
+        count = shards or min(MAX_SHARDS, len(os.sched_getaffinity(0)))
+        self._shards: list[Shard | None] = [None] * count
+        self._slots = [threading.Lock() for _ in range(count)]
+        self._loads = [0] * count  # sessions opened and not yet closed
+        self._lock = threading.Lock()
+        self._closed = False
+        self._sessions: weakref.WeakSet[JailSession] = weakref.WeakSet()
+        _pools.add(self)
+
+    def open(
+        self, source: str, *, state: Any = None, seed: int = 0, limits: Limits | None = None, mode: Mode = "stateful"
+    ) -> "JailSession":
+        limits = limits or self.limits
+        with self._lock:
+            if self._closed:
+                raise SandboxFailure("this pool is closed")
+            slot = min(range(len(self._loads)), key=self._loads.__getitem__)
+            self._loads[slot] += 1
+        try:
+            session = self._fork(slot, seed, limits)
+        except BaseException:
+            self._leave(slot)
+            raise
+        try:
+            session.load(source, state, mode)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        for session in list(self._sessions):
+            session.close()
+        for slot, lock in enumerate(self._slots):
+            with lock:
+                shard, self._shards[slot] = self._shards[slot], None
+            if shard is not None:
+                shard.stop()
+
+    def _fork(self, slot: int, seed: int, limits: Limits) -> "JailSession":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                for sock in (ours, theirs):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.frame_bytes)
+                process = self._shard(slot).fork(theirs, seed, limits)
+            session = JailSession(self, slot, ours, process, limits)
+        except BaseException:
+            ours.close()
+            raise
+        self._sessions.add(session)
+        return session
+
+    def _shard(self, slot: int) -> Shard:
+        """The live shard of a slot; a dead one is replaced, the first one started."""
+        with self._slots[slot]:
+            if self._closed:
+                raise SandboxFailure("this pool is closed")
+            shard = self._shards[slot]
+            if shard is None or not shard.alive:
+                if shard is not None:
+                    shard.stop()
+                shard = self._shards[slot] = Shard(best_rung())
+            return shard
+
+    def _leave(self, slot: int) -> None:
+        with self._lock:
+            self._loads[slot] -= 1
+
+
+class JailSession(Episode):
+    """A session whose process is jailed."""
+
+    def __init__(self, pool: JailPool, slot: int, sock: socket.socket, process: JailedProcess, limits: Limits) -> None:
+        super().__init__(sock, process, limits)
+        self._pool, self._slot = pool, slot
+        self._jailed = process
+
+    def load(self, source: str, state: Any, mode: Mode) -> None:
+        super().load(source, state, mode)
+        if not self._jailed.known.wait(OPEN_TIMEOUT_S):
+            raise SandboxFailure("the jail does not answer")
+
+    def close(self) -> None:
+        if not self._closed:
+            super().close()
+            self._pool._leave(self._slot)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+_pools: "weakref.WeakSet[JailPool]" = weakref.WeakSet()
+_shared: dict[tuple[str, int], Pool] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_pool(kind: Kind = "nsjail") -> Pool:
+    """The pool of this process, made when first asked for and closed at exit. A forked child gets one of its own."""
+    with _shared_lock:
+        pool = _shared.get((kind, os.getpid()))
+        if pool is None:
+            pool = _shared[kind, os.getpid()] = {"nsjail": JailPool, "unsafe": UnsafePool}[kind]()
+        return pool
+
+
+def _close_all() -> None:
+    for pool in list(_pools):
+        pool.close()
+
+
+def _forget_in_child() -> None:
+    """A forked child must not hold the parent's sockets open: jails end when the parent's ends close."""
+    global _shared_lock
+    _shared_lock = threading.Lock()
+    for pool in list(_pools):
+        pool._closed = True
+        for session in list(pool._sessions):
+            session._closed = True
+            session._sock.close()
+        for shard in pool._shards:
+            if shard is not None:
+                shard.forget()
+    _pools.clear()
+    _shared.clear()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_in_child)

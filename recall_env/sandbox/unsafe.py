@@ -1,0 +1,125 @@
+"""UnsafePool: the same episodes with no jail around them. What a tool does, it does to this machine.
+
+For machines without nsjail and for showing what the jail is good for; chosen by name only, and said aloud. The
+limits on memory, processor time and files hold (they are the process's own); nothing else is held back.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recall_env.errors import SandboxFailure
+from recall_env.sandbox.episode import End, Episode
+from recall_env.sandbox.limits import Limits
+from recall_env.sandbox.session import Mode
+
+WARNING = (
+    "recall_env: WARNING: tools run WITHOUT a jail (sandbox='unsafe'): they can read and change whatever you can. "
+    "Use this only for tools you trust."
+)
+_warned = threading.Event()
+
+
+class PlainProcess:
+    """An ordinary child process and its scratch folder."""
+
+    def __init__(self, sock: socket.socket, seed: int, limits: Limits) -> None:
+        self.scratch = tempfile.mkdtemp(prefix="recall-unsafe-")
+        order = json.dumps({"seed": seed, "limits": asdict(limits)})
+        guest = str(Path(__file__).with_name("guest.py"))
+        self.popen = subprocess.Popen(
+            [sys.executable, "-s", "-S", "-B", guest, str(sock.fileno()), order],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.scratch,
+            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
+            pass_fds=(sock.fileno(),),
+            start_new_session=True,  # a group of its own, so that what it forks can be ended with it
+        )
+        self._end: End | None = None
+        self._lock = threading.Lock()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+
+    def wait_end(self, timeout_s: float) -> End | None:
+        with self._lock:
+            if self._end is None:
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                try:
+                    code = self.popen.wait(timeout_s)
+                except subprocess.TimeoutExpired:
+                    return None
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+                self._end = End(-code if code < 0 else code << 8, cpu_s)
+            return self._end
+
+    def release(self) -> None:
+        self.kill()
+        self.wait_end(10.0)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class UnsafePool:
+    """Sessions without a jail: one plain child process each. Thread-safe."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        if not _warned.is_set():
+            _warned.set()
+            print(WARNING, file=sys.stderr, flush=True)
+        self.limits = limits or Limits()
+        self._closed = False
+        self._sessions: weakref.WeakSet[Episode] = weakref.WeakSet()
+        weakref.finalize(self, _close_sessions, self._sessions)
+
+    def open(
+        self, source: str, *, state: Any = None, seed: int = 0, limits: Limits | None = None, mode: Mode = "stateful"
+    ) -> Episode:
+        if self._closed:
+            raise SandboxFailure("this pool is closed")
+        limits = limits or self.limits
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                for sock in (ours, theirs):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.frame_bytes)
+                session = UnsafeSession(ours, PlainProcess(theirs, seed, limits), limits)
+        except BaseException:
+            ours.close()
+            raise
+        self._sessions.add(session)
+        try:
+            session.load(source, state, mode)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def close(self) -> None:
+        self._closed = True
+        _close_sessions(self._sessions)
+
+
+class UnsafeSession(Episode):
+    def __del__(self) -> None:
+        self.close()
+
+
+def _close_sessions(sessions: "weakref.WeakSet[Episode]") -> None:
+    for session in list(sessions):
+        session.close()

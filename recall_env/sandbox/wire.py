@@ -1,0 +1,135 @@
+"""Frames between host and guest: one JSON object in one datagram of an AF_UNIX SOCK_SEQPACKET socket.
+
+The kernel keeps datagram boundaries, so a datagram is a length-prefixed frame whose length cannot be forged and a
+stream that cannot lose step. Every reply echoes its request's 64-bit nonce; anything else on the socket (a frame
+nobody asked for, a second one, a cut one, a wrong key, NaN, a passed descriptor) is a WireError, and the episode that
+sent it is ended. JSON is the only thing ever decoded.
+
+Standard library only: this file is also mounted into the jail and imported there as a top-level module.
+"""
+
+import json
+import re
+import secrets
+import select
+import socket
+from typing import Any
+
+MAX_DEPTH = 64  # of nested arrays and objects in one frame
+CHUNK_CHARS = 64 * 1024  # of a load document per frame
+REQUEST_KEYS = {
+    "load": frozenset({"nonce", "op", "text", "more"}),
+    "call": frozenset({"nonce", "op", "name", "arguments"}),
+}
+REPLY_KEYS = frozenset({"nonce", "status", "value", "stdout", "error_type", "error_message"})
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class WireError(Exception):
+    """The other side broke the protocol; its text says how."""
+
+
+def new_nonce() -> str:
+    return secrets.token_hex(8)
+
+
+def encode(frame: dict[str, Any], limit_bytes: int) -> bytes:
+    """ASCII JSON. Raises WireError when it is longer than `limit_bytes` or not plain finite JSON data."""
+    try:
+        payload = json.dumps(frame, allow_nan=False, separators=(",", ":")).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WireError(f"frame is not plain JSON data: {error}") from error
+    if len(payload) > limit_bytes:
+        raise WireError(f"frame of {len(payload)} bytes; the limit is {limit_bytes}")
+    return payload
+
+
+def decode(payload: bytes, keys: frozenset[str], limit_bytes: int) -> dict[str, Any]:
+    """The frame in `payload`, which must be one JSON object with exactly `keys`; anything else is a WireError."""
+    if len(payload) > limit_bytes:
+        raise WireError(f"frame of {len(payload)} bytes; the limit is {limit_bytes}")
+    try:
+        frame = json.loads(payload.decode("ascii"), parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise WireError(f"frame is not JSON: {type(error).__name__}") from error
+    if not isinstance(frame, dict) or frame.keys() != keys:
+        raise WireError(f"frame is not an object with the keys {', '.join(sorted(keys))}")
+    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH:
+        check_depth(frame)
+    return _without_surrogates(frame) if _SURROGATE.search(payload) else frame
+
+
+def check_depth(value: Any) -> None:
+    """Raises WireError when arrays and objects nest deeper than MAX_DEPTH. Iterative: hostile input cannot recurse."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise WireError(f"frame nests deeper than {MAX_DEPTH}")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(child for child in item.values() if isinstance(child, dict | list))
+            elif isinstance(item, list):
+                below.extend(child for child in item if isinstance(child, dict | list))
+        level = below
+
+
+def send(sock: socket.socket, payload: bytes) -> None:
+    """One datagram, or the socket's own OSError when the other side will not take it."""
+    if sock.send(payload) != len(payload):
+        raise WireError("a datagram was sent in part")
+
+
+def receive(sock: socket.socket, limit_bytes: int) -> bytes:
+    """One datagram; b"" when the other side is gone. A longer one or one with descriptors attached is a WireError."""
+    payload, _, flags, _ = sock.recvmsg(limit_bytes)
+    if flags & socket.MSG_TRUNC:
+        raise WireError(f"frame is longer than {limit_bytes} bytes")
+    if flags & socket.MSG_CTRUNC:
+        raise WireError("frame came with descriptors attached")
+    return payload
+
+
+def wait(sock: socket.socket, event: int, timeout_s: float) -> None:
+    """Until `sock` can be read (select.POLLIN) or written (POLLOUT), or its other end is gone; TimeoutError else."""
+    poll = select.poll()
+    poll.register(sock, event)
+    if not poll.poll(max(0.0, timeout_s) * 1000):
+        raise TimeoutError(f"nothing within {timeout_s:g} s")
+
+
+def is_quiet(sock: socket.socket) -> bool:
+    """True when no frame waits on the non-blocking `sock`, whether its other end is there or gone.
+
+    An empty datagram and the end of the connection both read as b""; only the end hangs up.
+    """
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    ready = poll.poll(0)
+    if not ready:
+        return True
+    return bool(ready[0][1] & select.POLLHUP) and not sock.recv(1, socket.MSG_PEEK)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0.0:
+        raise ValueError("a number is out of range")
+    return value
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Lone surrogates cannot be written as UTF-8, tokenised or stored; each becomes U+FFFD. Pairs are kept."""
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
