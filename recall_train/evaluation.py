@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recall_env.evaluate import wilson_interval
-from recall_env.task import TaskSet
 
+from recall_env.taskset import TaskSet
 from recall_train.ranks import Ranks
 from recall_train.rollout import Play, Rollout, mix_seed
 from recall_train.trajectory import Trajectory

@@ -5,10 +5,10 @@ import platform
 from collections.abc import Iterator
 
 import torch
-from recall_env.task import TaskSet
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from recall_env.errors import RecallError
+from recall_env.taskset import TaskSet
 from recall_train.config import Config
 from recall_train.models import model_folder
 from recall_train.tokens import ChatTokens
@@ -55,7 +55,8 @@ def estimate(config: Config) -> Iterator[str]:
     rollout = config.rollout
     episodes = rollout.tasks_per_step * rollout.group_size
     most = int(rollout.tasks_per_step * (1 + (rollout.max_refills if rollout.refill else 0))) * rollout.group_size
-    yield f"step: {episodes} episodes ({rollout.tasks_per_step} tasks x {rollout.group_size}), at most {most} with refills"
+    shape_of_step = f"{rollout.tasks_per_step} tasks x {rollout.group_size}"
+    yield f"step: {episodes} episodes ({shape_of_step}), at most {most} with refills"
     tokens, tasks = ChatTokens(path), TaskSet.load(config.data.dataset, config.data.split)
     lengths = sorted(_prompt_length(tokens, tasks[i], config) for i in range(0, len(tasks), max(1, len(tasks) // 50)))
     yield (

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from recall_env.task import Task
-from recall_env.vector import EnvPool, Event
 
 from recall_env.errors import EnvError, RecallError, SandboxFailure
+from recall_env.task import Task
+from recall_env.vector import EnvPool, Event
 from recall_train.engine.base import Engine, Generation, Request
 from recall_train.tokens import ChatTokens
 from recall_train.trajectory import Trajectory
@@ -160,11 +160,11 @@ class Rollout:
         live.trajectory.add_turn(ids, list(generation.logprobs), generation.version, generation.finish)
         self.stats.sampled_tokens += len(ids)
         if generation.finish == "length":  # cut: what stands there is not what the model meant to say
-            live.trajectory.messages.append({"role": "assistant", "content": self.tokens.text(ids)})
+            live.trajectory.messages.append({"role": "assistant", "content": self.prefill + self.tokens.text(ids)})
             full = len(live.trajectory.ids) >= self.engine.max_context
             return [self._end(slot, "context" if full else "length")]
-        text = self.prefill + self.tokens.text(ids)
-        live.trajectory.messages.append({"role": "assistant", "content": text})
+        text = self.tokens.text(ids)
+        live.trajectory.messages.append({"role": "assistant", "content": self.prefill + text})
         live.sent_at = time.perf_counter()
         self.pool.send(slot, text)
         return []

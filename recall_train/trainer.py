@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
-from recall_env.env import SynToolEnv
-from recall_env.task import Task, TaskSet
-from recall_env.vector import EnvPool
 
+from recall_env.dialect import DIALECTS
+from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
+from recall_env.task import Task
+from recall_env.taskset import TaskSet
+from recall_env.vector import EnvPool
 from recall_train import grpo, weights
 from recall_train.batch import Sample
 from recall_train.checkpoint import Checkpoints, open_run
@@ -71,7 +73,7 @@ class Trainer:
         self.pool = EnvPool(self._make_env, size=config.engine.max_running, workers=config.env.workers)
         self.rollout = Rollout(
             self.engine, self.pool, self.tokens, max_turn_tokens=config.rollout.max_turn_tokens,
-            temperature=config.rollout.temperature, deterministic=config.rollout.deterministic,
+            temperature=config.rollout.temperature, deterministic=config.rollout.deterministic, prefill=DIALECTS[config.env.dialect].prefill,
         )  # fmt: skip
         self.progress = Progress(quiet=self.ranks.rank != 0)
         self._stop_requested = False
