@@ -25,6 +25,7 @@ from recall_train.batch import Sample
 from recall_train.checkpoint import Checkpoints, open_run
 from recall_train.config import Config
 from recall_train.engine import make_engine
+from recall_train.engine.base import Engine
 from recall_train.evaluation import EvalResult, evaluate
 from recall_train.learner import Learner
 from recall_train.metrics import MetricsLog, Values
@@ -70,11 +71,8 @@ class Trainer:
             model, config.model, config.learner, config.loss, seed=config.run.seed,
             temperature=config.rollout.temperature, total_steps=config.run.steps,
         )  # fmt: skip
-        self.pool = EnvPool(self._make_env, size=config.engine.max_running, workers=config.env.workers)
-        self.rollout = Rollout(
-            self.engine, self.pool, self.tokens, max_turn_tokens=config.rollout.max_turn_tokens,
-            temperature=config.rollout.temperature, deterministic=config.rollout.deterministic, prefill=DIALECTS[config.env.dialect].prefill,
-        )  # fmt: skip
+        self.pool = EnvPool(lambda: make_env(config), size=config.engine.max_running, workers=config.env.workers)
+        self.rollout = make_rollout(config, self.engine, self.pool, self.tokens)
         self.progress = Progress(quiet=self.ranks.rank != 0)
         self._stop_requested = False
 
@@ -116,12 +114,6 @@ class Trainer:
         self.pool.close()
         self.engine.close()
         self.learner.close()
-
-    def _make_env(self) -> SynToolEnv:
-        env = self.config.env
-        return SynToolEnv(
-            tasks=self.tasks, dialect=env.dialect, rubric=env.rubric, max_turns=env.max_turns, sandbox=env.sandbox
-        )
 
     def _finished(self) -> bool:
         run = self.config.run
@@ -282,6 +274,61 @@ class Trainer:
     def _trajectory_path(self, kind: str) -> Path:
         step = self.state.step
         return self.folder / "trajectories" / f"{kind}-{step:06d}.jsonl"
+
+
+def evaluate_run(config: Config, folder: Path) -> list[EvalResult]:
+    """Held-out success of the newest checkpoint in a run folder, on this process alone; the folder is not changed.
+
+    Raises RecallError when nothing was saved yet."""
+    checkpoint = Checkpoints(folder, config.run.keep_checkpoints).latest()
+    if checkpoint is None:
+        raise RecallError(f"{folder}: no checkpoint yet; the run saves every {config.run.save_every} steps")
+    model = str(checkpoint / "model")
+    tokens = ChatTokens(model)
+    engine = make_engine(config, model, tokens.stop_ids)
+    pool = EnvPool(lambda: make_env(config), size=config.engine.max_running, workers=config.env.workers)
+    progress = Progress()
+    try:
+        rollout = make_rollout(config, engine, pool, tokens)
+        results = []
+        for split in config.data.eval_splits:
+            tasks = TaskSet.load(config.data.dataset, split)
+            advance = progress.phase(f"eval {split}", config.eval.n)
+            results.append(
+                evaluate(
+                    rollout, tasks, split, n=config.eval.n, seed=EVAL_SEED, temperature=config.eval.temperature,
+                    ranks=Ranks(), on_end=lambda trajectory, advance=advance: advance(),
+                )
+            )  # fmt: skip
+        return results
+    finally:
+        progress.close()
+        pool.close()
+        engine.close()
+
+
+def make_env(config: Config) -> SynToolEnv:
+    env = config.env
+    return SynToolEnv(
+        config.data.dataset,
+        config.data.split,
+        dialect=env.dialect,
+        rubric=env.rubric,
+        max_turns=env.max_turns,
+        sandbox=env.sandbox,
+    )
+
+
+def make_rollout(config: Config, engine: Engine, pool: EnvPool, tokens: ChatTokens) -> Rollout:
+    return Rollout(
+        engine,
+        pool,
+        tokens,
+        max_turn_tokens=config.rollout.max_turn_tokens,
+        temperature=config.rollout.temperature,
+        deterministic=config.rollout.deterministic,
+        prefill=DIALECTS[config.env.dialect].prefill,
+    )
 
 
 def samples_of(groups: list[list[Trajectory]], config: Config) -> list[Sample]:

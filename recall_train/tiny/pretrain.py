@@ -96,7 +96,7 @@ def pretrain(
     seed: int,
     report: Callable[[int, float, float], None] = lambda step, loss, tokens_per_s: None,
 ) -> None:
-    """AdamW with warm-up and cosine decay, in place. Batches hold about tokens_per_step padded tokens of like length."""
+    """AdamW with warm-up and cosine decay, in place. Batches of about tokens_per_step padded tokens."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     matrices = [p for p in model.parameters() if p.dim() > 1]
