@@ -123,7 +123,7 @@ class Episode:
             if not payload:
                 return self._no_reply(timeout_s, time.monotonic() >= deadline)
             frame = wire.decode(payload, wire.REPLY_KEYS, self._limits.frame_bytes)
-            result = self._believe(frame, nonce)
+            result = self._believe(frame, len(payload), nonce)
         except wire.WireError as error:
             return self._violation(str(error))
         if not wire.is_quiet(self._sock):
@@ -132,22 +132,20 @@ class Episode:
             return self._end("out_of_memory", "the tool ran out of memory")
         return result
 
-    def _believe(self, frame: dict[str, Any], nonce: str) -> ToolResult:
+    def _believe(self, frame: dict[str, Any], size: int, nonce: str) -> ToolResult:
         """The frame as a result; WireError for whatever the guest's own code would not have sent."""
         limit = self._limits.output_bytes
         if frame["nonce"] != nonce:
             raise wire.WireError("a reply to another call")
         if frame["status"] not in REPLY_STATUSES:
             raise wire.WireError("a reply with a status that is not the guest's to give")
-        texts = (frame["stdout"], frame["error_type"] or "", frame["error_message"] or "")
-        if not all(isinstance(text, str) for text in texts) or len(frame["stdout"]) > limit:
-            raise wire.WireError("a reply with fields of the wrong kind")
-        if len(texts[1]) > 100 or len(texts[2]) > 2000:
-            raise wire.WireError("a reply with an error text beyond its limit")
-        value = frame["value"]
-        if isinstance(value, str | list | dict) and len(json.dumps(value, separators=(",", ":"))) > 6 * limit + 2:
+        value, stdout = frame["value"], frame["stdout"]
+        for text, chars in ((stdout, limit), (frame["error_type"], 100), (frame["error_message"], 2000)):
+            if not isinstance(text, str | None) or len(text or "") > chars:
+                raise wire.WireError("a reply with a text that is none, or beyond its limit")
+        if len(value) > limit if isinstance(value, str) else size > limit and _json_chars(value) > limit:
             raise wire.WireError("a reply with a value beyond its limit")
-        return ToolResult(frame["status"], value, frame["stdout"], frame["error_type"], frame["error_message"])
+        return ToolResult(frame["status"], value, stdout or "", frame["error_type"], frame["error_message"])
 
     def _no_reply(self, timeout_s: float, late: bool) -> ToolResult:
         """The wire is silent or shut: a timeout, or a death whose cause the kernel knows."""
@@ -177,3 +175,7 @@ class Episode:
         self._process.kill()
         self._gone = ToolResult(status, error_message=f"an earlier call ended the tools of this episode: {message}")
         return ToolResult(status, error_message=message)
+
+
+def _json_chars(value: Any) -> int:
+    return len(json.dumps(value, separators=(",", ":")))

@@ -228,27 +228,55 @@ def find_nsjail() -> str:
     return found
 
 
-def best_rung() -> Rung:
-    """The best rung that works here, tried once per process; SandboxUnavailable when none does."""
+@dataclass(frozen=True)
+class Probe:
+    """What this machine can do. rung: the best that works, or None; failures: (rung, reason) of those above it."""
+
+    rung: Rung | None
+    failures: tuple[tuple[Rung, str], ...]
+
+
+def start_jail() -> Jail:
+    """A jail on the best rung that works here, found once per process. SandboxUnavailable when none does."""
+    global _rung
     with _rung_lock:
-        if not _rung:
-            reasons = []
-            for rung in LADDER:
-                if rung.root and os.geteuid() != 0:
-                    continue
-                try:
-                    Jail(rung).stop()
-                except (SandboxUnavailable, OSError) as error:
-                    reasons.append(str(error))
-                else:
-                    _rung.append(rung)
-                    break
-            else:
-                raise SandboxUnavailable(
-                    f"nsjail cannot jail tools here: {reasons[-1]}; run `recall-env doctor` for the fix"
-                )
-        return _rung[0]
+        if _rung is None:
+            jail, found = _climb()
+            if jail is None:
+                reason = found.failures[-1][1]
+                raise SandboxUnavailable(f"tools cannot be jailed here: {reason}; run `recall-env doctor` for the fix")
+            _rung = found.rung
+            return jail
+    return Jail(_rung)
 
 
-_rung: list[Rung] = []
+def probe() -> Probe:
+    """Try the rungs from the best down, by starting a real jail on each until one serves."""
+    jail, found = _climb()
+    if jail is not None:
+        jail.stop()
+    return found
+
+
+def _climb() -> tuple[Jail | None, Probe]:
+    failures = []
+    for rung in LADDER:
+        if rung.root and os.geteuid() != 0:
+            failures.append((rung, "this is not root"))
+            continue
+        try:
+            return Jail(rung), Probe(rung, tuple(failures))
+        except (SandboxUnavailable, OSError) as error:
+            failures.append((rung, str(error)))
+    return None, Probe(None, tuple(failures))
+
+
+def _new_lock() -> None:
+    """A forked child may inherit the lock in a locked state, from a thread that it does not have."""
+    global _rung_lock
+    _rung_lock = threading.Lock()
+
+
+_rung: Rung | None = None
 _rung_lock = threading.Lock()
+os.register_at_fork(after_in_child=_new_lock)

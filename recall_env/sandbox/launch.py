@@ -26,7 +26,7 @@ def stage(sources: dict[str, str], libc: ctypes.CDLL) -> None:
 
     os.unshare(os.CLONE_NEWNS)
     mount("none", "/", None, MS_REC | MS_PRIVATE)
-    # Opened before /tmp is hidden, as a source may lie in it; after unshare, as only this namespace's mounts can be bound.
+    # Opened before /tmp is hidden, as a source may lie in it, and after unshare, as only own mounts can be bound.
     opened = {name: os.open(source, os.O_PATH) for name, source in sources.items()}
     mount("recall", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
     os.mkdir(STAGE)

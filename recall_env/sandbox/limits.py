@@ -1,4 +1,4 @@
-"""Limits: what one episode may use. Not what the whole pool may use (JailPool's own arguments). Standard library only."""
+"""Limits: what one episode may use. Not what a whole jail may use (cgroups.py). Standard library only."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,7 @@ KIB, MIB = 1 << 10, 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one episode. A call that runs into one comes back with a status; it never takes its neighbours along."""
+    """Bounds of one episode. A call that runs into one comes back with a status; its neighbours do not notice."""
 
     call_timeout_s: float = 5.0  # wall clock of one call, on the host's clock; past it the episode is killed
     load_timeout_s: float = 10.0  # wall clock of loading the source and of setup(state)
@@ -33,8 +33,8 @@ class Limits:
             raise ValueError(f"limits: memory_bytes: an interpreter needs 134217728 (128 MiB), got {self.memory_bytes}")
         if self.open_files < 16:
             raise ValueError(f"limits: open_files: an interpreter needs 16, got {self.open_files}")
-        if self.frame_bytes < 4 * self.output_bytes + 4 * KIB:
+        needed = 12 * self.output_bytes + 16 * KIB  # value and print, six bytes for a character at worst, and the rest
+        if self.frame_bytes < needed:
             raise ValueError(
-                f"limits: frame_bytes: a reply may need 4 x output_bytes + 4096 = {4 * self.output_bytes + 4 * KIB}, "
-                f"got {self.frame_bytes}"
+                f"limits: frame_bytes: a reply may need 12 x output_bytes + 16384 = {needed}, got {self.frame_bytes}"
             )

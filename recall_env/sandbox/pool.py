@@ -6,7 +6,6 @@ the process-wide pool that environments use.
 """
 
 import array
-import atexit
 import contextlib
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any, Literal
 
 from recall_env.errors import SandboxFailure
 from recall_env.sandbox.episode import End, Episode
-from recall_env.sandbox.jail import Jail, Rung, best_rung
+from recall_env.sandbox.jail import Jail, start_jail
 from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode, Pool
 from recall_env.sandbox.unsafe import UnsafePool
@@ -41,7 +40,7 @@ class JailedProcess:
         self.end: End | None = None
         self.known = threading.Event()  # the zygote has said "opened" or "refused", or is gone
         self.ended = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entered when a collected session is closed in the middle of this
         self._released = False
 
     def opened(self, pidfd: int) -> None:
@@ -78,7 +77,7 @@ class JailedProcess:
 class Shard:
     """One jail with its keeper thread. A dead one stays dead: the pool puts a new one in its place."""
 
-    def __init__(self, rung: Rung) -> None:
+    def __init__(self) -> None:
         """Start the jail; raises SandboxFailure when that fails."""
         self.processes: dict[int, JailedProcess] = {}
         self.alive = True
@@ -86,7 +85,7 @@ class Shard:
         self._next_key = 0
         self._stop, self._stopper = socket.socketpair()
         started: queue.SimpleQueue[Jail | BaseException] = queue.SimpleQueue()
-        self._keeper = threading.Thread(target=self._keep, args=(rung, started), name="recall-jail", daemon=True)
+        self._keeper = threading.Thread(target=self._keep, args=(started,), name="recall-jail", daemon=True)
         self._keeper.start()
         outcome = started.get()
         if isinstance(outcome, BaseException):
@@ -124,10 +123,12 @@ class Shard:
                 os.close(fd)
         for sock in (self.jail.control, self._stop, self._stopper):
             sock.close()
+        if self.jail.log is not None:
+            os.close(self.jail.log)
 
-    def _keep(self, rung: Rung, started: "queue.SimpleQueue[Jail | BaseException]") -> None:
+    def _keep(self, started: "queue.SimpleQueue[Jail | BaseException]") -> None:
         try:
-            jail = Jail(rung)
+            jail = start_jail()
         except BaseException as error:
             self._stop.close()
             self._stopper.close()
@@ -186,9 +187,10 @@ class JailPool:
         self._shards: list[Shard | None] = [None] * count
         self._slots = [threading.Lock() for _ in range(count)]
         self._loads = [0] * count  # sessions opened and not yet closed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entered when a collected session is closed in the middle of this
         self._closed = False
         self._sessions: weakref.WeakSet[JailSession] = weakref.WeakSet()
+        self._at_end = weakref.finalize(self, _stop_all, self._sessions, self._shards, self._slots)
         _pools.add(self)
 
     def open(
@@ -213,17 +215,8 @@ class JailPool:
         return session
 
     def close(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        for session in list(self._sessions):
-            session.close()
-        for slot, lock in enumerate(self._slots):
-            with lock:
-                shard, self._shards[slot] = self._shards[slot], None
-            if shard is not None:
-                shard.stop()
+        self._closed = True
+        self._at_end()
 
     def _fork(self, slot: int, seed: int, limits: Limits) -> "JailSession":
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -248,7 +241,7 @@ class JailPool:
             if shard is None or not shard.alive:
                 if shard is not None:
                     shard.stop()
-                shard = self._shards[slot] = Shard(best_rung())
+                shard = self._shards[slot] = Shard()
             return shard
 
     def _leave(self, slot: int) -> None:
@@ -292,9 +285,15 @@ def shared_pool(kind: Kind = "nsjail") -> Pool:
         return pool
 
 
-def _close_all() -> None:
-    for pool in list(_pools):
-        pool.close()
+def _stop_all(sessions: "weakref.WeakSet[JailSession]", shards: list[Shard | None], slots: list[Any]) -> None:
+    """End a pool: when it is closed, when it is collected, or at the interpreter's exit; whichever is first."""
+    for session in list(sessions):
+        session.close()
+    for slot, lock in enumerate(slots):
+        with lock:
+            shard, shards[slot] = shards[slot], None
+        if shard is not None:
+            shard.stop()
 
 
 def _forget_in_child() -> None:
@@ -303,6 +302,7 @@ def _forget_in_child() -> None:
     _shared_lock = threading.Lock()
     for pool in list(_pools):
         pool._closed = True
+        pool._at_end.detach()
         for session in list(pool._sessions):
             session._closed = True
             session._sock.close()
@@ -313,5 +313,4 @@ def _forget_in_child() -> None:
     _shared.clear()
 
 
-atexit.register(_close_all)
 os.register_at_fork(after_in_child=_forget_in_child)

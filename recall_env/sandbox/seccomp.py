@@ -1,8 +1,9 @@
 """The second system-call filter, which an episode puts on itself after isolation; it cannot be taken off again.
 
-The first filter (OUTER_POLICY in jail.py) holds for the whole jail, the zygote included, so it has to leave fork, namespaces, mounts
-and user ids alone; this one takes them away. Refused calls fail with EPERM, so that a tool which tries `os.fork` gets
-an ordinary exception; a foreign calling convention kills. Small on purpose: it is installed once per episode.
+The first filter (OUTER_POLICY in jail.py) holds for the whole jail, the zygote included, so it has to leave fork,
+namespaces, mounts and user ids alone; this one takes them away. Refused calls fail with EPERM, so that a tool which
+tries `os.fork` gets an ordinary exception; a foreign calling convention kills. Small on purpose: it is installed once
+per episode.
 Runs inside the jail. Standard library only.
 """
 

@@ -7,7 +7,7 @@ limits on memory, processor time and files hold (they are the process's own); no
 import contextlib
 import json
 import os
-import resource
+import select
 import shutil
 import signal
 import socket
@@ -49,8 +49,9 @@ class PlainProcess:
             pass_fds=(sock.fileno(),),
             start_new_session=True,  # a group of its own, so that what it forks can be ended with it
         )
+        self._pidfd: int | None = os.pidfd_open(self.popen.pid)
         self._end: End | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -58,15 +59,16 @@ class PlainProcess:
 
     def wait_end(self, timeout_s: float) -> End | None:
         with self._lock:
-            if self._end is None:
-                before = resource.getrusage(resource.RUSAGE_CHILDREN)
-                try:
-                    code = self.popen.wait(timeout_s)
-                except subprocess.TimeoutExpired:
+            if self._pidfd is not None:
+                poll = select.poll()
+                poll.register(self._pidfd, select.POLLIN)
+                if not poll.poll(timeout_s * 1000):
                     return None
-                after = resource.getrusage(resource.RUSAGE_CHILDREN)
-                cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-                self._end = End(-code if code < 0 else code << 8, cpu_s)
+                _, status, usage = os.wait4(self.popen.pid, 0)
+                self.popen.returncode = os.waitstatus_to_exitcode(status)
+                os.close(self._pidfd)
+                self._pidfd = None
+                self._end = End(status, usage.ru_utime + usage.ru_stime)
             return self._end
 
     def release(self) -> None:
