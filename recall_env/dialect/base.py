@@ -1,0 +1,43 @@
+"""What a Dialect is: how calls, results and the answer are written as text, and read from it."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from recall_env.sandbox.session import Mode
+from recall_env.task import Task
+from recall_env.tool_call import ToolCall, ToolResult
+
+Message = dict[str, Any]  # an OpenAI chat message: role and content
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One assistant turn, read. A turn with calls has no answer; one without calls ends the episode."""
+
+    calls: tuple[ToolCall, ...]
+    answer: str | None  # None: calls were made, or the text holds no answer
+    text: str  # the part that calls and answer are looked for in: what a task's own extractor is applied to
+
+
+class Dialect(Protocol):
+    """Stateless; one instance serves all episodes."""
+
+    name: str
+    mode: Mode  # how the sandbox runs the source
+    prefill: str  # begins every assistant turn and is not sampled; the action is what comes after it
+    checks_arguments: bool  # False: arguments go to the tool without a look at its schema
+
+    def start(self, task: Task) -> list[Message]:
+        """The messages an episode begins with."""
+
+    def template_tools(self, task: Task) -> list[dict[str, Any]] | None:
+        """Tool schemas to hand to the model's chat template; None when `start` has them in its text."""
+
+    def parse(self, text: str) -> Turn:
+        """Read one assistant turn (without its prefill). What is not a call comes back as one with `error` set."""
+
+    def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
+        """The messages that tell the model what its calls came to."""
+
+    def observation(self, messages: list[Message]) -> str:
+        """The text to append for these messages: of `start`, or of one `render`."""

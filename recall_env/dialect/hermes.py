@@ -1,0 +1,152 @@
+r"""hermes: Qwen's native tool calls, and the default.
+
+A call is `<tool_call>{json}</tool_call>`, as many per turn as the model likes; a result is a `tool` message that
+holds JSON; the answer stands in \boxed{} in a turn without calls. Nothing inside <think> is read.
+
+The observation is the content alone, as Qwen's chat template frames it inside a turn: role markers belong to the
+model's template, and `info["messages"]` is what to hand to it.
+"""
+
+import copy
+import json
+import re
+from typing import Any
+
+from recall_env.answer import boxed, without_thinking
+from recall_env.dialect.base import Message, Turn
+from recall_env.sandbox.session import Mode
+from recall_env.task import Task
+from recall_env.tool_call import ToolCall, ToolResult
+
+SYSTEM = (
+    "Use the tools to answer the question; do not guess what a tool can tell you. "
+    "When you know the answer, call no more tools and give it, alone, in \\boxed{}."
+)
+
+_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_FORM = 'write {"name": "...", "arguments": {...}} between the opening and the closing tool_call tag'
+# What could begin a special token or a tag of any model: "<" and then a letter, a slash, or a bar (ASCII or wide).
+_MARKER = re.compile(r"<(?=[^\W\d]|[/|!\uff5c_])")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class Hermes:
+    name = "hermes"
+    mode: Mode = "stateful"
+    prefill = ""
+    checks_arguments = True
+
+    def start(self, task: Task) -> list[Message]:
+        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": task.question}]
+
+    def template_tools(self, task: Task) -> list[dict[str, Any]] | None:
+        wrapped = ({"type": "function", "function": s} if "function" not in s else s for s in task.schemas)
+        return copy.deepcopy(list(wrapped))
+
+    def parse(self, text: str) -> Turn:
+        text = without_thinking(text)
+        calls = tuple(_calls(text))
+        return Turn(calls, None if calls else boxed(text), text)
+
+    def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
+        return [{"role": "tool", "content": content(result)} for _, result in results]
+
+    def observation(self, messages: list[Message]) -> str:
+        if messages and messages[0]["role"] == "tool":
+            return "\n".join(f"<tool_response>\n{m['content']}\n</tool_response>" for m in messages)
+        return "\n\n".join(m["content"] for m in messages)
+
+
+def content(result: ToolResult) -> str:
+    """A result as JSON text: the value; with what was printed, or with an error, an object that names each."""
+    if result.ok and not result.stdout:
+        return escaped_json(result.value)
+    fields: dict[str, Any] = {}
+    if result.ok or result.status == "output_truncated":
+        fields["result"] = result.value
+    if result.stdout:
+        fields["output"] = result.stdout
+    if not result.ok:
+        named = ": ".join(part for part in (result.error_type, result.error_message) if part)
+        fields["error"] = named or result.status.replace("_", " ")
+    return escaped_json(fields)
+
+
+def escaped_json(value: Any) -> str:
+    """Compact JSON, equal as JSON to `value`, in which no text can spell a tag, a special token or a role marker.
+
+    The "<" of anything that could begin one is written \\u003c. "<" stands in JSON only inside strings, so the
+    replacement cannot change the value. Lone surrogates, which no UTF-8 file or tokenizer takes, stay escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _MARKER.sub(r"\\u003c", text)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _calls(text: str):
+    """Every call of a turn, in order."""
+    start = text.find(_OPEN)
+    while start >= 0:
+        call, stop = _call_at(text, start + len(_OPEN))
+        yield call
+        start = text.find(_OPEN, stop)
+
+
+def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
+    """The call whose content begins at start, and where it stops."""
+    while start < len(text) and text[start].isspace():
+        start += 1
+    close, following = text.find(_CLOSE, start), text.find(_OPEN, start)
+    stop = min((at for at in (close, following) if at >= 0), default=len(text))
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
+    except RecursionError:
+        return _not_a_call(text[start:stop], "nested too deeply"), stop
+    except ValueError as e:
+        return _not_a_call(text[start:stop], _reason(e, start)), stop
+    # The JSON ends where its grammar says, so a string argument may spell a closing tag.
+    rest = end + len(text[end:]) - len(text[end:].lstrip())
+    if not text.startswith(_CLOSE, rest):
+        stop = max(stop, end)
+        if text[rest:stop].strip():
+            return _not_a_call(text[start:stop], "there is text after the JSON object"), stop
+        return _not_a_call(text[start:stop], "the closing tool_call tag is missing"), stop
+    return _as_call(value, text[start:end]), rest + len(_CLOSE)
+
+
+def _as_call(value: Any, raw: str) -> ToolCall:
+    if not isinstance(value, dict):
+        return _not_a_call(raw, "expected one JSON object")
+    name, arguments = value.get("name"), value.get("arguments")
+    if not isinstance(name, str) or not name:
+        return _not_a_call(raw, '"name" is missing or is not text')
+    if isinstance(arguments, str):  # as OpenAI's API writes them
+        try:
+            arguments = _DECODER.decode(arguments)
+        except (ValueError, RecursionError):
+            return ToolCall(name, {}, raw, f'not a tool call: "arguments" is text and not JSON; {_FORM}')
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        return ToolCall(name, {}, raw, f'not a tool call: "arguments" is not an object; {_FORM}')
+    return ToolCall(name, arguments, raw)
+
+
+def _not_a_call(raw: str, reason: str) -> ToolCall:
+    return ToolCall("", {}, raw.strip(), f"not a tool call: {reason}; {_FORM}")
+
+
+def _reason(error: ValueError, start: int) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos - start}"
+    if isinstance(error, UnicodeEncodeError):
+        return "a lone surrogate is not text"
+    return str(error).splitlines()[0]
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -1,0 +1,298 @@
+"""SynToolEnv: one Task as a Gymnasium environment. Text in, text out; tools run in the episode's own jail.
+
+The rules of an episode: turns, the end, the reward, what `info` says. Not here: the form of the text (dialect/),
+checks and retries of calls (episode.py), rewards (rubric.py), the jail (sandbox/).
+"""
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import gymnasium as gym
+
+from recall_env.answer import EXTRACTORS
+from recall_env.dialect import DIALECTS
+from recall_env.dialect.base import Message, Turn
+from recall_env.episode import Telemetry, ToolRunner
+from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
+from recall_env.nearest import did_you_mean, listed
+from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
+from recall_env.sandbox.session import Pool
+from recall_env.spaces import Unicode
+from recall_env.task import Task
+from recall_env.taskset import TaskSet
+from recall_env.tool_call import ToolCall, ToolResult
+
+_AGENT_STATUSES = frozenset(["parse_error", "unknown_tool", "invalid_arguments"])
+_CHOICES = ("task", "index", "id")
+
+
+class SynToolEnv(gym.Env[str, str]):
+    """Observation: the text to append. Action: one assistant turn, as text.
+
+    `info`, at every reset and step: task_id, turn (turns taken), messages (what this reset or step appended, as
+    OpenAI messages), tool_calls (index, name, arguments, status, value, stdout, error), failure (None | "agent" |
+    "tool" | "infra"), valid (False only for infra). At reset also tools (schemas for the chat template) and seed (of
+    the session). At the end also answer, termination ("answer" | "max_turns" | "infra"), success, score (total,
+    values). The same seed and actions give the same `info`; wall-clock figures are in `telemetry()`.
+    """
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (Gymnasium reads a plain dict)
+
+    def __init__(
+        self,
+        dataset: str = "syntool",
+        split: str = "train",
+        index: int | None = None,
+        id: str | None = None,
+        dialect: str = "hermes",
+        rubric: str = "answer",
+        max_turns: int = 10,
+        sandbox: str | Pool = "nsjail",
+        render_mode: str | None = None,
+        tasks: TaskSet | None = None,
+    ):
+        """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
+
+        index or id: always play this task; neither: reset draws one by its seed. sandbox: a kind that
+        `recall_env.sandbox.shared_pool` knows, or a Pool. Raises RecallError for a name that does not exist.
+        """
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise RecallError(f"render_mode: expected None or 'ansi', got {render_mode!r}")
+        if index is not None and id is not None:
+            raise RecallError("give index or id, not both")
+        if not isinstance(max_turns, int) or max_turns < 1:
+            raise RecallError(f"max_turns: expected an integer of at least 1, got {max_turns!r}")
+        self.observation_space, self.action_space = Unicode(), Unicode()
+        self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
+        self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
+        self.rubric = RUBRICS[_known("rubric", rubric, RUBRICS)]
+        self._dataset, self._split, self._index, self._id, self._tasks = dataset, split, index, id, tasks
+        self._task: Task | None = None
+        self._runner: ToolRunner | None = None
+        self._telemetry = Telemetry()
+        self._turns: list[PlayedTurn] = []
+        self._transcript: list[Message] = []
+        self._ended = True
+        self._seed = 0
+
+    @property
+    def tasks(self) -> TaskSet:
+        """The set that resets draw from. Raises TaskError when it cannot be loaded."""
+        if self._tasks is None:
+            self._tasks = TaskSet.load(self._dataset, self._split)
+        return self._tasks
+
+    @property
+    def task(self) -> Task | None:
+        """The Task of this episode, truth and gold included: for agents that cheat (GoldAgent) and for scoring."""
+        return self._task
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin an episode. options: at most one of "task" (a Task, or a row as a dict), "index", "id".
+
+        Raises TaskError for a task that does not exist or cannot be played, RecallError for an unknown option.
+        """
+        super().reset(seed=seed)
+        self._close_session()
+        self._ended = True
+        # Drawn before the task, so that a task has the same world whether it was drawn or named.
+        self._seed = int(self.np_random.integers(2**31))
+        self._task = self._choose(options or {})
+        if self._task.services:
+            raise TaskError(
+                f"task {self._task.id} needs the service {self._task.services[0]!r}; this version offers none"
+            )
+        self._telemetry = Telemetry()
+        self._runner = ToolRunner(
+            self._task,
+            self._pool,
+            seed=self._seed,
+            mode=self.dialect.mode,
+            checks_arguments=self.dialect.checks_arguments,
+            telemetry=self._telemetry,
+        )
+        self._turns, self._ended = [], False
+        messages = self.dialect.start(self._task)
+        self._transcript = copy.deepcopy(messages)
+        info = self._info(messages, [], None)
+        info["tools"] = self.dialect.template_tools(self._task)
+        info["seed"] = self._seed
+        return self.dialect.observation(messages), info
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Take one assistant turn. Its calls run in order; a turn without a call is the answer and ends the episode.
+
+        Raises EnvError (the author's fault: the source does not load, the rubric raised), SandboxUnavailable (no
+        jail on this machine) and gymnasium's ResetNeeded. A jail that broke twice ends the episode as void:
+        truncated, reward 0, info["valid"] False, no text.
+        """
+        if self._ended or self._task is None or self._runner is None:
+            raise gym.error.ResetNeeded("the episode has ended, or none was begun: call reset() first")
+        if not isinstance(action, str):
+            raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
+        start = time.perf_counter()
+        try:
+            return self._step(action)
+        except EnvError as error:
+            self._end()
+            where = f"{self._dataset if self._tasks is None else self.tasks.name} task {self._task.id}"
+            raise EnvError(f"{where}, seed {self._seed}: {error}") from error
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self._telemetry.step_s.append(time.perf_counter() - start)
+
+    def render(self) -> str | None:
+        """The episode so far as text, in mode "ansi"."""
+        if self.render_mode is None:
+            return None
+        return "\n".join(f"[{message['role']}]\n{message['content']}\n" for message in self._transcript)
+
+    def close(self) -> None:
+        """End the episode's session. Closing twice is harmless."""
+        self._end()
+
+    def telemetry(self) -> dict[str, Any]:
+        """Seconds spent in this episode: open_s, call_s, step_s (lists), and infra_retries."""
+        return asdict(self._telemetry)
+
+    def _step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        turn = self.dialect.parse(action)
+        self._transcript.append({"role": "assistant", "content": action})
+        results: list[tuple[ToolCall, ToolResult]] = []
+        for call in turn.calls:
+            try:
+                results.append((call, self._runner.run(call)))
+            except SandboxUnavailable:
+                raise
+            except SandboxFailure as failure:
+                results.append((call, ToolResult("sandbox_failure", error_message=str(failure))))
+                return self._void(action, results)
+        self._turns.append(PlayedTurn(self.dialect.prefill + action, tuple(results)))
+        if not turn.calls:
+            return self._finish([], results, self._answer(turn), "answer")
+        messages = self.dialect.render(results)
+        self._transcript += copy.deepcopy(messages)
+        if len(self._turns) >= self.max_turns:
+            return self._finish(messages, results, None, "max_turns")
+        return self.dialect.observation(messages), 0.0, False, False, self._info(messages, results, _blame(results))
+
+    def _answer(self, turn: Turn) -> str | None:
+        extractor = self._task.extractor
+        return turn.answer if extractor is None else EXTRACTORS[extractor](turn.text)
+
+    def _finish(
+        self,
+        messages: list[Message],
+        results: list[tuple[ToolCall, ToolResult]],
+        answer: str | None,
+        termination: Termination,
+    ) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        score = self._score(Episode(self._task, tuple(self._turns), answer, termination))
+        unanswered = termination == "answer" and answer is None
+        info = self._info(messages, results, "agent" if unanswered else _blame(results))
+        self._add_end(info, answer, termination, score)
+        observation = self.dialect.observation(messages) if messages else ""
+        return observation, score.total, termination == "answer", termination != "answer", info
+
+    def _void(self, action: str, results: list[tuple[ToolCall, ToolResult]]) -> tuple[str, float, bool, bool, dict]:
+        """The end of an episode that our own fault broke. Nothing of the fault is shown to the model."""
+        self._turns.append(PlayedTurn(self.dialect.prefill + action, tuple(results)))
+        info = self._info([], results, "infra")
+        info["valid"] = False
+        self._add_end(info, None, "infra", Score(0.0, dict.fromkeys(self.rubric.parts, 0.0)))
+        return "", 0.0, False, True, info
+
+    def _score(self, episode: Episode) -> Score:
+        try:
+            return self.rubric.score(episode)
+        except Exception as error:
+            raise EnvError(f"the rubric raised {type(error).__name__}: {error}") from error
+
+    def _add_end(self, info: dict[str, Any], answer: str | None, termination: Termination, score: Score) -> None:
+        self._end()
+        info["answer"], info["termination"] = answer, termination
+        info["success"] = score.values["answer"] == 1.0
+        info["score"] = {"total": score.total, "values": dict(score.values)}
+
+    def _info(
+        self, messages: list[Message], results: list[tuple[ToolCall, ToolResult]], failure: str | None
+    ) -> dict[str, Any]:
+        return {
+            "task_id": self._task.id,
+            "turn": len(self._turns),
+            "messages": copy.deepcopy(messages),
+            "tool_calls": [_call_info(index, *pair) for index, pair in enumerate(results)],
+            "failure": failure,
+            "valid": True,
+        }
+
+    def _choose(self, options: Mapping[str, Any]) -> Task:
+        for key in options:
+            if key not in _CHOICES:
+                raise RecallError(f"reset has no option {key!r}{did_you_mean(key, _CHOICES)}")
+        if len(options) > 1:
+            raise RecallError(f"reset takes one of the options {listed(_CHOICES)}, got {listed(options)}")
+        if "task" in options:
+            task = options["task"]
+            return task if isinstance(task, Task) else Task.from_row(task, "options['task']")
+        index, id = options.get("index"), options.get("id")
+        if index is None and id is None:
+            index, id = self._index, self._id
+        if id is not None:
+            return self.tasks.by_id(id)
+        if not len(self.tasks):
+            raise TaskError(f"{self.tasks.name} holds no task")
+        if index is None:
+            index = int(self.np_random.integers(len(self.tasks)))
+        if not -len(self.tasks) <= index < len(self.tasks):
+            raise TaskError(f"{self.tasks.name} has {len(self.tasks)} tasks; there is no index {index}")
+        return self.tasks[index]
+
+    def _pool(self) -> Pool:
+        if not isinstance(self.sandbox, str):
+            return self.sandbox
+        from recall_env.sandbox import shared_pool  # not at import: it is the heavy part
+
+        return shared_pool(self.sandbox)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._close_session()
+
+    def _close_session(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+
+def _known(what: str, name: str, table: Mapping[str, Any]) -> str:
+    if name not in table:
+        raise RecallError(f"no {what} {name!r}{did_you_mean(name, table) or '.'} There are: {listed(table)}")
+    return name
+
+
+def _blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
+    """Whose fault the calls of a turn that did not come back ok were; the agent's before the tool's."""
+    statuses = {result.status for _, result in results} - {"ok"}
+    if not statuses:
+        return None
+    return "agent" if statuses & _AGENT_STATUSES else "tool"
+
+
+def _call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
+    error = None
+    if result.error_type or result.error_message:
+        error = {"type": result.error_type, "message": result.error_message}
+    return {
+        "index": index,
+        "name": call.name,
+        "arguments": copy.deepcopy(call.arguments),
+        "status": result.status,
+        "value": copy.deepcopy(result.value),
+        "stdout": result.stdout,
+        "error": error,
+    }

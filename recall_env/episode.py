@@ -1,0 +1,113 @@
+"""Calls of one live episode: checked on the host, run in the episode's session, replayed once when the jail breaks.
+
+Not here: what a call looks like in text (dialect/), turns and rewards (env.py), the jail (sandbox/).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recall_env.errors import SandboxFailure, SandboxUnavailable
+from recall_env.nearest import did_you_mean, listed
+from recall_env.sandbox.session import Mode, Pool, Session
+from recall_env.schema import argument_error, check_parameters, function_of
+from recall_env.task import Task
+from recall_env.tool_call import ToolCall, ToolResult
+
+
+@dataclass
+class Telemetry:
+    """Wall-clock figures of one episode. Kept out of `info`, which must be the same in every replay."""
+
+    open_s: list[float] = field(default_factory=list)  # per session opened
+    call_s: list[float] = field(default_factory=list)  # per call that reached a session, replays included
+    step_s: list[float] = field(default_factory=list)
+    infra_retries: int = 0
+
+
+class ToolRunner:
+    """Runs the calls of one episode. A session is opened at the first call that passes its checks."""
+
+    def __init__(
+        self,
+        task: Task,
+        open_pool: Callable[[], Pool],
+        *,
+        seed: int,
+        mode: Mode,
+        checks_arguments: bool,
+        telemetry: Telemetry,
+    ):
+        """Raises TaskError when arguments are to be checked and a schema is no JSON Schema."""
+        self._task, self._open_pool, self._seed, self._mode = task, open_pool, seed, mode
+        self._checks_arguments, self._telemetry = checks_arguments, telemetry
+        functions = map(function_of, task.schemas)
+        self._parameters = {function["name"]: function.get("parameters") or {} for function in functions}
+        if checks_arguments:
+            for name, parameters in self._parameters.items():
+                check_parameters(name, parameters)
+        self._session: Session | None = None
+        self._done: list[tuple[ToolCall, ToolResult]] = []  # what reached the session, for a replay
+
+    def run(self, call: ToolCall) -> ToolResult:
+        """What the call came to. After a broken jail the episode is replayed once in a new one.
+
+        Raises EnvError when the source does not load, SandboxUnavailable when this machine has no jail, and
+        SandboxFailure when the second jail broke too or does not repeat what the first one answered.
+        """
+        refusal = self._refusal(call)
+        if refusal is not None:
+            return refusal
+        try:
+            result = self._call(call)
+        except SandboxUnavailable:
+            raise
+        except SandboxFailure:
+            self._telemetry.infra_retries += 1
+            self._replay()
+            result = self._call(call)
+        self._done.append((call, result))
+        return result
+
+    def close(self) -> None:
+        """End the session. Closing twice is harmless."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _refusal(self, call: ToolCall) -> ToolResult | None:
+        if call.error is not None:
+            return ToolResult("parse_error", error_message=call.error)
+        if call.name not in self._parameters:
+            hint = did_you_mean(call.name, self._parameters) or f"; the tools are {listed(self._parameters, 20)}"
+            return ToolResult("unknown_tool", error_message=f"no tool {_short(call.name)!r}{hint}")
+        if self._checks_arguments:
+            error = argument_error(self._parameters[call.name], call.arguments)
+            if error is not None:
+                return ToolResult("invalid_arguments", error_message=error)
+        return None
+
+    def _call(self, call: ToolCall) -> ToolResult:
+        if self._session is None:
+            start = time.perf_counter()
+            task = self._task
+            self._session = self._open_pool().open(task.source, state=task.state, seed=self._seed, mode=self._mode)
+            self._telemetry.open_s.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        try:
+            result = self._session.call(call.name, call.arguments)
+        finally:
+            self._telemetry.call_s.append(time.perf_counter() - start)
+        if result.status == "sandbox_failure":
+            raise SandboxFailure(result.error_message or "the sandbox failed without a reason")
+        return result
+
+    def _replay(self) -> None:
+        self.close()
+        for call, result in self._done:
+            if self._call(call) != result:
+                raise SandboxFailure(f"task {self._task.id}: {call.name} answered differently when replayed")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else name[:77] + "..."

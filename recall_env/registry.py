@@ -1,0 +1,71 @@
+"""Environment ids: `ReCall/SynTool-v0`, and one per data point, `ReCall/SynTool.<task-id>-v0`.
+
+Gymnasium has no plugin loading and `gym.register` scans all ids each time (10,000 of them: seconds), so the ids of
+data points are put into its registry directly, in bulk, and those of built-in sets only when one is asked for.
+"""
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, registry
+
+from recall_env.errors import RecallError
+from recall_env.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from recall_env.taskset import TaskSet
+
+SYNTOOL_ID = "ReCall/SynTool-v0"
+
+_ENTRY_POINT = "recall_env.env:SynToolEnv"
+_POINT = re.compile(r"ReCall/SynTool\.(?P<slug>.+)-v0")
+_ILLEGAL = re.compile(r"[^\w.-]")
+
+
+def register() -> None:
+    """Make `ReCall/SynTool-v0` known to Gymnasium. Done when recall_env is imported."""
+    if SYNTOOL_ID not in registry:
+        gym.register(SYNTOOL_ID, entry_point=_ENTRY_POINT)
+
+
+def point_id(task_id: str) -> str:
+    """The environment id of a data point. Letters an id may not hold become "_", and a short hash keeps two apart."""
+    slug = _ILLEGAL.sub("_", task_id)
+    if slug != task_id:
+        slug += "." + hashlib.sha256(task_id.encode()).hexdigest()[:8]
+    return f"ReCall/SynTool.{slug}-v0"
+
+
+def register_tasks(tasks: "TaskSet") -> list[str]:
+    """Give each task of a loaded set its own environment id; returns the ids, in order.
+
+    No task is read: the environment loads its own when it is reset. Registering a set again changes nothing.
+    Raises RecallError when the set was built in memory: an id must mean something in another process too.
+    """
+    if tasks.dataset is None:
+        raise RecallError("only a TaskSet that was loaded by name or path has ids; save it to a file and load that")
+    where = {"dataset": tasks.dataset, "split": tasks.split}
+    ids = []
+    for task_id in tasks.ids:
+        env_id = point_id(task_id)
+        ids.append(env_id)
+        registry[env_id] = EnvSpec(env_id, entry_point=_ENTRY_POINT, kwargs={**where, "id": task_id})
+    return ids
+
+
+def resolve(env_id: str) -> str:
+    """An id that `gym.make` knows; a data point of a built-in set is registered first if need be.
+
+    Raises RecallError with the nearest id.
+    """
+    if env_id not in registry and _POINT.fullmatch(env_id):
+        from recall_env.taskset import TaskSet, built_in_names
+
+        for name in built_in_names():
+            register_tasks(TaskSet.load(name))
+    if env_id not in registry:
+        ours = [known for known in registry if known.startswith("ReCall/")]
+        raise RecallError(f"no environment {env_id!r}{did_you_mean(env_id, ours)}")
+    return env_id

@@ -1,0 +1,129 @@
+"""EnvPool: many live episodes over a few threads. Each advances alone: no barrier, no lock-step.
+
+A step of an episode waits for its tools, in the jail, with Python's lock released; so threads suffice.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+
+from recall_env.errors import RecallError
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one reset or step came to. After a reset, reward is 0 and nothing has ended.
+
+    error: what the environment raised instead; the other fields then hold nothing.
+    """
+
+    index: int
+    observation: str = ""
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+
+
+class EnvPool:
+    """`size` environments; at most one operation in flight for each. To be driven from one thread."""
+
+    def __init__(self, make_env: Callable[[], gym.Env], size: int, workers: int):
+        """make_env: called in a worker thread, when a slot is first reset."""
+        if size < 1 or workers < 1:
+            raise RecallError(f"EnvPool: expected size and workers of at least 1, got {size} and {workers}")
+        self.size = size
+        self._make_env = make_env
+        self._envs: list[gym.Env | None] = [None] * size
+        self._busy = [False] * size
+        self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._pending = 0
+        self._closed = threading.Event()
+        self._executor = ThreadPoolExecutor(max_workers=min(workers, size), thread_name_prefix="recall-env")
+
+    @property
+    def pending(self) -> int:
+        """Operations sent whose events recv has not handed out yet."""
+        return self._pending
+
+    def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """Begin an episode in a slot. Its event comes through recv."""
+        self._submit(index, lambda: self._reset(index, seed, options))
+
+    def send(self, index: int, action: str) -> None:
+        """Take a turn in a slot. Its event comes through recv."""
+        self._submit(index, lambda: self._step(index, action))
+
+    def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> list[Event]:
+        """The events that are ready, in the order they became so; waits for at least min_ready of them.
+
+        It never waits for more than are pending (none pending: returns []), and after timeout_s it returns what it
+        has. min_ready=0 does not wait.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        wanted = min(min_ready, self._pending)
+        events: list[Event] = []
+        while len(events) < self._pending:
+            wait = len(events) < wanted
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            try:
+                events.append(self._ready.get(block=wait, timeout=left if wait else None))
+            except queue.Empty:
+                break
+        self._pending -= len(events)
+        for event in events:
+            self._busy[event.index] = False
+        return events
+
+    def close(self) -> None:
+        """Wait for the operations that run, drop those that wait, close every environment. Harmless twice."""
+        self._closed.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        envs, self._envs = self._envs, [None] * self.size
+        for env in envs:
+            if env is not None:
+                env.close()
+
+    def __enter__(self) -> "EnvPool":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _submit(self, index: int, operation: Callable[[], Event]) -> None:
+        if self._closed.is_set():
+            raise RecallError("EnvPool: it is closed")
+        if not 0 <= index < self.size:
+            raise RecallError(f"EnvPool: no slot {index}; it has {self.size}")
+        if self._busy[index]:
+            raise RecallError(f"EnvPool: slot {index} is busy; recv its event first")
+        self._busy[index] = True
+        self._pending += 1
+        self._executor.submit(self._run, index, operation)
+
+    def _run(self, index: int, operation: Callable[[], Event]) -> None:
+        try:
+            event = operation()
+        except BaseException as error:  # whatever it is, the driver must hear of it, or recv waits forever
+            event = Event(index, error=error)
+        self._ready.put(event)
+
+    def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Event:
+        env = self._envs[index]
+        if env is None:
+            env = self._envs[index] = self._make_env()
+        observation, info = env.reset(seed=seed, options=options)
+        return Event(index, observation, info=info)
+
+    def _step(self, index: int, action: str) -> Event:
+        env = self._envs[index]
+        if env is None:
+            raise RecallError(f"EnvPool: slot {index} was never reset")
+        return Event(index, *env.step(action))
