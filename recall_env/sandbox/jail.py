@@ -30,6 +30,7 @@ GUEST_FILES = ("zygote.py", "guest.py", "determinism.py", "rlimits.py", "seccomp
 IDS_PER_JAIL = 1 << 16
 FIRST_OUTSIDE_ID = 1 << 30  # above what useradd and subuid files hand out
 SYSTEM_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib64")
+LOADER_VARIABLES = ("LD_LIBRARY_PATH",)  # our interpreter or nsjail may need it; nsjail passes nothing on
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 # The filter of the whole jail, zygote included; seccomp.py's comes on top of it in every episode. clone3 must look
@@ -96,7 +97,7 @@ class Jail:
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=self.log,
-                env={},
+                env={name: os.environ[name] for name in LOADER_VARIABLES if name in os.environ},
                 cwd="/",
                 pass_fds=(theirs.fileno(), config),
                 start_new_session=True,
@@ -140,11 +141,13 @@ class Jail:
             self.log = None
 
     def last_words(self) -> str:
-        """The end of what nsjail and the zygote have said on their standard error."""
+        """What matters of nsjail's and the zygote's standard error: nsjail's first complaints, else the last lines."""
         if self.log is None:
             return "it is stopped"
         said = os.pread(self.log, 1 << 16, max(0, os.fstat(self.log).st_size - (1 << 16))).decode("utf-8", "replace")
-        return " | ".join([line.strip() for line in said.splitlines() if line.strip()][-4:]) or "it said nothing"
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        complaints = [line.split("] ", 1)[-1] for line in lines if line.startswith(("[W]", "[E]", "[F]"))]
+        return " | ".join(complaints[:2] or lines[-3:]) or "it said nothing"
 
 
 def configuration(rung: Rung, control_fd: int) -> tuple[dict[str, str], str]:
@@ -179,7 +182,7 @@ def configuration(rung: Rung, control_fd: int) -> tuple[dict[str, str], str]:
         envar=[
             "PYTHONHASHSEED=0",
             "PYTHONUTF8=1",
-            "LD_LIBRARY_PATH=/python/lib",
+            "LD_LIBRARY_PATH=/python/lib:/python/shared",
         ],
         cap=["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID"],
         skip_setsid=True,
@@ -209,9 +212,10 @@ def python_sources() -> dict[str, tuple[str, str]]:
         folder = os.path.join(sys.base_prefix, name)
         if os.path.isdir(folder):
             sources[name] = (os.path.realpath(folder), f"/python/{name}")
-    libraries = sysconfig.get_config_var("LIBDIR")
-    if sysconfig.get_config_var("Py_ENABLE_SHARED") and libraries and not libraries.startswith(sys.base_prefix):
-        sources["shared"] = (os.path.realpath(libraries), "/python/shared")
+    folder, library = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
+    if folder and library and not os.path.exists(os.path.join(sys.base_prefix, "lib", library)):
+        if os.path.exists(os.path.join(folder, library)):
+            sources["shared"] = (os.path.realpath(folder), "/python/shared")
     return sources
 
 

@@ -53,7 +53,7 @@ def main() -> None:
     program = os.open(plan["argv"][0], os.O_RDONLY)  # this too may lie in /tmp
     if plan["stage"]:
         stage(plan["stage"], libc)
-    os.execve(program, plan["argv"], {})
+    os.execve(program, plan["argv"], os.environ)
 
 
 if __name__ == "__main__":
