@@ -57,8 +57,9 @@ make_venv() {
   fi
   local python
   python=$(find_python)
-  mkdir -p $venv
-  step "virtual environment of $("$python" --version) in $venv" "$python" -m venv --clear $venv
+  rm -rf $venv
+  mkdir $venv
+  step "virtual environment of $("$python" --version) in $venv" "$python" -m venv $venv
 }
 
 has_libnl() { $venv/bin/python -c 'import ctypes; ctypes.CDLL("libnl-route-3.so.200")' 2>/dev/null; }
