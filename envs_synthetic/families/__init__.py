@@ -1,0 +1,17 @@
+"""The families of synthetic worlds, by name. A family is a function (Builder, n_calls) -> Draft.
+
+HELD_OUT families never give a training task: they measure whether reading schemas and chaining calls transfers.
+"""
+
+from collections.abc import Callable
+
+from envs_synthetic.draft import Builder, Draft
+from envs_synthetic.families import bookings_inventory, flaky_api, lookup_chain, permissioned_workflow
+
+FAMILIES: dict[str, Callable[[Builder, int], Draft]] = {
+    "bookings_inventory": bookings_inventory.make,
+    "flaky_api": flaky_api.make,
+    "lookup_chain": lookup_chain.make,
+    "permissioned_workflow": permissioned_workflow.make,
+}
+HELD_OUT = ("table_join", "graph_walk")

@@ -1,0 +1,202 @@
+"""verify: what a data point must prove before it is kept. A check yields texts of what is wrong; it does not raise.
+
+Static checks read the row; the others play its solution in a pool: the jail, or `play.Trusted` for sources made here.
+Nothing here knows how a task was made, so a task from anywhere can be held to the same proof.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from envs_synthetic.mutate import mutations
+from envs_synthetic.play import PlanError, derive, leaves, mentions, replay, replay_rebound
+from envs_synthetic.signature import disagreements, docstrings
+from recall_env.errors import EnvError, TaskError
+from recall_env.schema import argument_error, check_parameters, function_of
+from recall_env.task import Task
+from recall_env.tool_call import ToolCall, ToolResult
+
+MAX_RESULT_CHARS = 160
+MAX_PROBES = 24
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str  # a key of CHECKS
+    text: str  # one line: what is wrong
+
+
+def soundness(task: Task, pool: Any) -> list[Finding]:
+    """Every finding about one task; none means that it is kept. Raises SandboxFailure when the jail itself fails.
+
+    The checks after one in GATES build on it, and are left out when it found something.
+    """
+    found: list[Finding] = []
+    for name, check in CHECKS.items():
+        try:
+            found += [Finding(name, text) for text in check(task, pool)]
+        except EnvError as error:
+            found.append(Finding(name, f"the source does not load: {error}"))
+        if found and name in GATES:
+            break
+    return found
+
+
+def schema(task: Task, pool: Any) -> Iterator[str]:
+    """Schemas are JSON Schema, and the gold calls fit them."""
+    if task.solution is None or not task.solution.calls:
+        yield "there is no gold solution"
+        return
+    parameters = {}
+    for tool in map(function_of, task.schemas):
+        parameters[tool["name"]] = tool.get("parameters", {})
+        try:
+            check_parameters(tool["name"], parameters[tool["name"]])
+        except TaskError as error:
+            yield str(error)
+            return
+    for number, call in enumerate(task.solution.calls):
+        wrong = argument_error(parameters[call.name], call.arguments) if call.name in parameters else "no such tool"
+        if wrong:
+            yield f"gold call {number} ({call.name}): {wrong}"
+
+
+def signature(task: Task, pool: Any) -> Iterator[str]:
+    """Every schema says what the source's function takes."""
+    yield from disagreements(task.source, task.schemas)
+
+
+def derivation(task: Task, pool: Any) -> Iterator[str]:
+    """The gold replay succeeds, twice with the same bytes, and the truth comes out of its last result."""
+    results = replay(task, pool)
+    for number, (result, fails) in enumerate(zip(results, expected_failures(task), strict=True)):
+        if result.status != ("tool_error" if fails else "ok"):
+            reason = f": {result.error_type}: {result.error_message}" if result.error_type else ""
+            yield f"gold call {number} ({task.solution.calls[number].name}) came back as {result.status}{reason}"
+        if len(json.dumps(result.value)) > MAX_RESULT_CHARS:
+            yield f"the result of gold call {number} is longer than {MAX_RESULT_CHARS} characters"
+    if as_bytes(replay(task, pool)) != as_bytes(results):
+        yield "two replays of the gold calls gave different results"
+    try:
+        derived = derive(task, results)
+    except PlanError as error:
+        yield f"the answer cannot be derived: {error}"
+        return
+    if (derived,) != task.ground_truth or derived != task.solution.answer:
+        yield f"the replay derives {derived!r}, the row says {task.ground_truth} and {task.solution.answer!r}"
+
+
+def leak(task: Task, pool: Any) -> Iterator[str]:
+    """The truth stands nowhere that the model reads before it calls."""
+    truth = task.ground_truth[0].lower()
+    places = {
+        "the question": task.question,
+        "a schema": " ".join(leaves(list(task.schemas))),
+        "a docstring": " ".join(docstrings(task.source)),
+    }
+    for place, text in places.items():
+        if mentions(text.lower(), truth):
+            yield f"the truth {truth!r} stands in {place}"
+
+
+def copied(task: Task, pool: Any) -> Iterator[str]:
+    """Every gold argument is copied from the question, an enum, or an earlier result: nothing is worked out."""
+    seen = [task.question, *enums(task)]
+    for number, (call, result) in enumerate(zip(task.solution.calls, replay(task, pool), strict=True)):
+        for argument in leaves(call.arguments, keys=False):
+            if not any(mentions(text, argument) for text in seen):
+                yield f"gold call {number} ({call.name}): {argument!r} stands in no earlier text"
+        seen += heard(result)
+
+
+def single_call(task: Task, pool: Any) -> Iterator[str]:
+    """No one call with arguments from the question gives the truth."""
+    atoms = {}
+    for call in task.solution.calls:
+        for value in call.arguments.values():
+            if isinstance(value, str | int | float) and mentions(task.question, leaves(value)[0]):
+                atoms[json.dumps(value)] = value
+    probes: list[ToolCall] = []
+    for tool in map(function_of, task.schemas):
+        parameters = tool.get("parameters", {})
+        names = parameters.get("required", [])
+        for values in itertools.product(atoms.values(), repeat=len(names)):
+            arguments = dict(zip(names, values, strict=True))
+            if argument_error(parameters, arguments) is None:
+                probes.append(ToolCall(tool["name"], arguments))
+    gold = [call for call in task.solution.calls if call in probes]
+    for probe in [*gold, *(p for p in probes if p not in gold)][:MAX_PROBES]:
+        if says(replay(task, pool, [probe])[0], task.ground_truth[0]):
+            yield f"{probe.name}({json.dumps(probe.arguments)}) alone gives the truth"
+
+
+def needed(task: Task, pool: Any) -> Iterator[str]:
+    """Without any one gold call the rest cannot be made, or ends elsewhere."""
+    calls = task.solution.calls
+    for left_out in range(len(calls)):
+        rest = [call for number, call in enumerate(calls) if number != left_out]
+        seen = [task.question, *enums(task)]
+        told: list[ToolResult] = []
+        for call, result in zip(rest, replay(task, pool, rest), strict=True):
+            if not all(any(mentions(text, a) for text in seen) for a in leaves(call.arguments, keys=False)):
+                break
+            told.append(result)
+            seen += heard(result)
+        if any(says(result, task.ground_truth[0]) for result in told):
+            yield f"gold call {left_out} ({calls[left_out].name}) is not needed: the truth comes without it"
+
+
+def data(task: Task, pool: Any) -> Iterator[str]:
+    """Other data in the same source gives another answer: nothing is hard-coded in a tool."""
+    names = {function_of(schema)["name"] for schema in task.schemas}
+    original = replay(task, pool)
+    for source, state in mutations(task.source, task.state, task.ground_truth[0], names):
+        other = replace(task, source=source, state=state)
+        try:
+            results = replay_rebound(other, pool, original)
+            as_told = zip(results, expected_failures(task), strict=True)
+            if all(r.status == ("tool_error" if f else "ok") for r, f in as_told):
+                if derive(other, results) != task.ground_truth[0]:
+                    return
+        except (EnvError, PlanError):
+            continue  # data that no longer loads proves nothing
+    yield "the answer stays the same, or nothing can be played, when the data changes"
+
+
+CHECKS = {
+    "schema": schema,
+    "signature": signature,
+    "derivation": derivation,
+    "leak": leak,
+    "copied": copied,
+    "single_call": single_call,
+    "needed": needed,
+    "data": data,
+}
+GATES = ("schema", "signature", "derivation")
+
+
+def expected_failures(task: Task) -> list[bool]:
+    """Which gold calls are declared to come back as the tool's own error (flaky tools)."""
+    notes = task.extra.get("calls") or [{}] * len(task.solution.calls)
+    return [bool(note.get("fails")) for note in notes]
+
+
+def enums(task: Task) -> list[str]:
+    properties = [function_of(s).get("parameters", {}).get("properties", {}) for s in task.schemas]
+    return [str(value) for tool in properties for one in tool.values() for value in one.get("enum", ())]
+
+
+def heard(result: ToolResult) -> list[str]:
+    """Every text the model has read once a result came back."""
+    return [*leaves(result.value), *([result.error_message] if result.error_message else [])]
+
+
+def says(result: ToolResult, truth: str) -> bool:
+    return any(mentions(text, truth) for text in heard(result))
+
+
+def as_bytes(results: list[ToolResult]) -> bytes:
+    return json.dumps([[r.status, r.value, r.stdout, r.error_type, r.error_message] for r in results]).encode()
