@@ -1,7 +1,7 @@
 """SynToolEnv: one Task as a Gymnasium environment. Text in, text out; tools run in the episode's own jail.
 
 The rules of an episode: turns, the end, the reward, what `info` says. Not here: the form of the text (dialect/),
-checks and retries of calls (episode.py), rewards (rubric.py), the jail (sandbox/).
+checks and retries of calls (calls.py), rewards (rubric.py), the jail (sandbox/).
 """
 
 import copy
@@ -13,9 +13,9 @@ from typing import Any
 import gymnasium as gym
 
 from recall_env.answer import EXTRACTORS
+from recall_env.calls import Telemetry, ToolRunner
 from recall_env.dialect import DIALECTS
 from recall_env.dialect.base import Message, Turn
-from recall_env.episode import Telemetry, ToolRunner
 from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
@@ -27,6 +27,7 @@ from recall_env.tool_call import ToolCall, ToolResult
 
 _AGENT_STATUSES = frozenset(["parse_error", "unknown_tool", "invalid_arguments"])
 _CHOICES = ("task", "index", "id")
+_SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
 
 
 class SynToolEnv(gym.Env[str, str]):
@@ -65,6 +66,8 @@ class SynToolEnv(gym.Env[str, str]):
             raise RecallError("give index or id, not both")
         if not isinstance(max_turns, int) or max_turns < 1:
             raise RecallError(f"max_turns: expected an integer of at least 1, got {max_turns!r}")
+        if isinstance(sandbox, str):
+            _known("sandbox", sandbox, _SANDBOXES)
         self.observation_space, self.action_space = Unicode(), Unicode()
         self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]

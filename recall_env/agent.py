@@ -1,0 +1,200 @@
+"""Agents: who plays an episode. One that knows the gold solution, one that guesses, one behind a chat endpoint."""
+
+import json
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from recall_env.dialect.base import Message
+from recall_env.errors import RecallError
+from recall_env.nearest import did_you_mean
+from recall_env.schema import function_of
+from recall_env.task import Task
+from recall_env.tool_call import ToolCall
+
+_RETRIED = frozenset([408, 409, 425, 429, 500, 502, 503, 504])
+
+
+class AgentFailure(RecallError):
+    """The endpoint did not answer, after retries. Nobody's move: the episode is void, not lost."""
+
+
+class Agent(Protocol):
+    def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+        """The next assistant turn, without the dialect's prefill. messages: the whole episode so far."""
+
+
+class GoldAgent:
+    """Plays the task's own solution, one call a turn, then its answer. What any sound environment must reward."""
+
+    def __init__(self, task: Task, seed: int = 0, prefill: str = ""):
+        """Raises RecallError when the task has no solution."""
+        if task.solution is None:
+            raise RecallError(f"task {task.id} has no gold solution to play")
+        answer = task.solution.answer
+        last = answer if task.extractor == "text" else f"\\boxed{{{answer}}}"
+        thought = "</think>" if prefill else ""
+        self._turns = [thought + call_text(call) for call in task.solution.calls] + [thought + last]
+
+    def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+        taken = sum(message["role"] == "assistant" for message in messages)
+        return self._turns[min(taken, len(self._turns) - 1)]
+
+
+class RandomAgent:
+    """Calls random tools with arguments drawn to fit their schemas, then answers with a word it has seen."""
+
+    def __init__(self, task: Task, seed: int = 0, prefill: str = ""):
+        self._functions = [function_of(schema) for schema in task.schemas]
+        self._random = random.Random(seed)
+        self._thought = "</think>" if prefill else ""
+
+    def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+        words = " ".join(message["content"] for message in messages[1:]).split()
+        if not self._functions or self._random.random() < 0.3:
+            return f"{self._thought}\\boxed{{{self._random.choice(words) if words else ''}}}"
+        function = self._random.choice(self._functions)
+        properties = (function.get("parameters") or {}).get("properties", {})
+        arguments = {name: self._value(schema, words) for name, schema in properties.items()}
+        return self._thought + call_text(ToolCall(function["name"], arguments))
+
+    def _value(self, schema: dict[str, Any], words: list[str]) -> Any:
+        if schema.get("enum"):
+            return self._random.choice(schema["enum"])
+        kind = schema.get("type", "string")
+        kind = kind[0] if isinstance(kind, list) else kind
+        if kind == "array":
+            return [self._value(schema.get("items", {}), words) for _ in range(self._random.randint(0, 3))]
+        if kind == "object":
+            return {name: self._value(part, words) for name, part in schema.get("properties", {}).items()}
+        draws: dict[str, Callable[[], Any]] = {
+            "integer": lambda: self._random.randint(0, 20),
+            "number": lambda: round(self._random.uniform(0, 20), 2),
+            "boolean": lambda: self._random.random() < 0.5,
+            "null": lambda: None,
+        }
+        return draws.get(kind, lambda: self._random.choice(words or ["x"]).strip(".,?!"))()
+
+
+AGENTS: dict[str, Callable[[Task, int, str], Agent]] = {"gold": GoldAgent, "random": RandomAgent}
+
+
+class ChatAgent:
+    """A model behind an OpenAI-compatible /chat/completions endpoint. Stateless and thread-safe.
+
+    Results go back as user messages that hold <tool_response> blocks: what Qwen's template makes of `tool` messages,
+    and what every server takes. Calls that the server has parsed itself are written as text again.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        temperature: float = 0.7,
+        max_tokens: int = 1024,
+        timeout_s: float = 300.0,
+        retries: int = 3,
+    ):
+        """base_url: up to and with /v1. retries: after the first attempt; waits 1, 2, 4 ... s between them."""
+        self.base_url, self.model = base_url.rstrip("/"), model
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
+        self._timeout_s, self._retries = timeout_s, retries
+        self._tool_choice = "auto"
+
+    def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+        """Raises AgentFailure when the endpoint keeps failing, RecallError when it refuses the request."""
+        body: dict[str, Any] = {"model": self.model, "messages": _portable(messages), **self._sampling}
+        if tools:
+            body |= {"tools": tools, "tool_choice": self._tool_choice}
+        reply = self._request("POST", "/chat/completions", body)
+        if reply.status_code == 400 and tools and self._tool_choice == "auto" and "tool" in reply.text:
+            # vLLM without a tool-call parser refuses "auto"; with "none" it still shows the model the tools.
+            self._tool_choice = "none"
+            return self.act(messages, tools)
+        self._refuse(reply)
+        try:
+            message = reply.json()["choices"][0]["message"]
+        except (ValueError, LookupError, TypeError) as e:
+            raise AgentFailure(f"{self.base_url}: the reply is no chat completion: {_one_line(reply.text)}") from e
+        return _as_text(message)
+
+    def check(self) -> None:
+        """Raise RecallError when the endpoint does not answer or does not serve the model."""
+        reply = self._request("GET", "/models", None)
+        if reply.status_code == 404:
+            return  # not every server lists its models
+        self._refuse(reply)
+        try:
+            served = [entry["id"] for entry in reply.json()["data"]]
+        except (ValueError, LookupError, TypeError) as e:
+            raise RecallError(f"{self.base_url}/models: not a list of models: {_one_line(reply.text)}") from e
+        if self.model not in served:
+            hint = did_you_mean(self.model, served) or f"; it serves {', '.join(served) or 'none'}"
+            raise RecallError(f"{self.base_url} does not serve {self.model!r}{hint}")
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None):
+        import requests
+
+        url, problem = self.base_url + path, ""
+        for attempt in range(self._retries + 1):
+            if attempt:
+                time.sleep(2.0 ** (attempt - 1))
+            try:
+                reply = requests.request(method, url, json=body, headers=self._headers, timeout=self._timeout_s)
+            except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as e:
+                raise RecallError(f"{url}: not a URL; write it like http://localhost:8000/v1") from e
+            except requests.exceptions.InvalidSchema as e:
+                raise RecallError(f"{url}: not an HTTP URL; write it like http://localhost:8000/v1") from e
+            except requests.exceptions.Timeout:
+                problem = f"no answer within {self._timeout_s:g} s"
+            except requests.exceptions.RequestException as e:
+                problem = f"{type(e).__name__}; is the server running?"
+            else:
+                if reply.status_code not in _RETRIED:
+                    return reply
+                problem = f"HTTP {reply.status_code}: {_one_line(reply.text)}"
+        raise AgentFailure(f"{url}: {problem} (tried {self._retries + 1} times)")
+
+    def _refuse(self, reply) -> None:
+        if reply.status_code >= 400:
+            raise RecallError(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}")
+
+
+def call_text(call: ToolCall) -> str:
+    """A call as the hermes and recall dialects read it."""
+    fields = {"name": call.name, "arguments": call.arguments}
+    return f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>"
+
+
+def _portable(messages: list[Message]) -> list[Message]:
+    """The messages with each run of `tool` messages as one user message."""
+    portable: list[Message] = []
+    for number, message in enumerate(messages):
+        if message["role"] != "tool":
+            portable.append(message)
+            continue
+        block = f"<tool_response>\n{message['content']}\n</tool_response>"
+        if number and messages[number - 1]["role"] == "tool":
+            portable[-1]["content"] += f"\n{block}"
+        else:
+            portable.append({"role": "user", "content": block})
+    return portable
+
+
+def _as_text(message: dict[str, Any]) -> str:
+    """A completion's message as one text: its content, and calls the server has taken out of it."""
+    parts = [message.get("content") or ""]
+    for call in message.get("tool_calls") or []:
+        function = call["function"]
+        fields = {"name": function["name"], "arguments": function["arguments"]}  # a JSON text, which hermes accepts
+        parts.append(f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>")
+    return "\n".join(part for part in parts if part)
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,194 @@
+"""Evaluate an agent: n tasks, k episodes of each, several at a time. Success with its interval; faults counted apart."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from recall_env.agent import Agent, AgentFailure
+from recall_env.dialect.base import Message
+from recall_env.env import SynToolEnv
+from recall_env.errors import EnvError, RecallError
+from recall_env.task import Task
+from recall_env.taskset import TaskSet
+
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How episodes are played; recorded with the result."""
+
+    dialect: str = "hermes"
+    rubric: str = "answer"
+    max_turns: int = 10
+    sandbox: str = "nsjail"
+
+
+@dataclass(frozen=True)
+class Played:
+    """One finished episode. fault: None, "infra" (jail or endpoint) or "env" (the author's); then it does not count."""
+
+    task_id: str
+    family: str | None
+    sample: int
+    seed: int
+    success: bool
+    reward: float
+    turns: int
+    calls: int
+    failed_calls: int
+    termination: str | None
+    answer: str | None
+    fault: str | None = None
+    fault_text: str | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Success over episodes that count."""
+
+    episodes: int
+    successes: int
+    success: float  # 0 when there are no episodes
+    low: float  # 95% Wilson interval
+    high: float
+
+    @staticmethod
+    def of(played: list[Played]) -> "Tally":
+        counted = [one for one in played if one.fault is None]
+        successes = sum(one.success for one in counted)
+        low, high = wilson_interval(successes, len(counted))
+        return Tally(len(counted), successes, successes / len(counted) if counted else 0.0, low, high)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All of it. The interval takes episodes as independent, which the k of one task are not quite."""
+
+    dataset: str
+    agent: str
+    settings: Settings
+    n: int
+    k: int
+    seed: int
+    overall: Tally
+    families: dict[str, Tally]
+    mean_reward: float
+    infra: int  # episodes void by our fault or the endpoint's
+    env_errors: int  # episodes void by the environment author's fault
+    episodes: list[Played] = field(repr=False)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """95% interval of a success rate (Wilson 1927). Of no episodes at all: (0, 1)."""
+    if n == 0:
+        return 0.0, 1.0
+    rate, z2 = successes / n, _Z95**2
+    middle = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def evaluate(
+    tasks: TaskSet,
+    agent_of: Callable[[Task, int, str], Agent],
+    *,
+    agent: str,
+    k: int = 1,
+    seed: int = 0,
+    concurrency: int = 8,
+    settings: Settings | None = None,
+    on_episode: Callable[[Played], None] | None = None,
+) -> Evaluation:
+    """Play every task k times.
+
+    agent_of: (task, seed, the dialect's prefill) -> an Agent of one episode. agent: its name, for the record.
+    on_episode: called after each, from worker threads. The first error that is no fault of one episode (no jail on
+    this machine, a bad task, an endpoint that refuses) stops all and is raised.
+    """
+    if k < 1 or concurrency < 1:
+        raise RecallError(f"k and concurrency: expected at least 1, got {k} and {concurrency}")
+    settings = settings or Settings()
+
+    def play_one(index: int, sample: int) -> Played:
+        played = _play_and_tell(tasks[index], agent_of, settings, sample, seed + index * k + sample)
+        if on_episode is not None:
+            on_episode(played)
+        return played
+
+    pairs = [(index, sample) for index in range(len(tasks)) for sample in range(k)]
+    with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="recall-eval") as executor:
+        try:
+            futures = [executor.submit(play_one, *pair) for pair in pairs]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            first = next((f for f in futures if f.done() and f.exception() is not None), None)
+            played = [] if first is not None else [future.result() for future in futures]
+        finally:
+            executor.shutdown(cancel_futures=True)  # an error or Ctrl-C ends after the episodes in flight
+    if first is not None:
+        raise first.exception()
+    return _summed_up(tasks, agent, settings, k, seed, played)
+
+
+def play(env: SynToolEnv, agent: Agent, task: Task, seed: int) -> tuple[list[Message], list[dict[str, Any]], float]:
+    """One episode: its messages, assistant turns included; the info of each step; the reward."""
+    _, info = env.reset(seed=seed, options={"task": task})
+    messages, tools, infos, reward, ended = list(info["messages"]), info["tools"], [], 0.0, False
+    while not ended:
+        action = agent.act(messages, tools)
+        _, reward, terminated, truncated, info = env.step(action)
+        messages += [{"role": "assistant", "content": action}, *info["messages"]]
+        infos.append(info)
+        ended = terminated or truncated
+    return messages, infos, reward
+
+
+def _play_and_tell(task: Task, agent_of, settings: Settings, sample: int, seed: int) -> Played:
+    env = SynToolEnv(**asdict(settings), tasks=TaskSet([task]))
+    empty = Played(task.id, task.family, sample, seed, False, 0.0, 0, 0, 0, None, None)
+    try:
+        _, infos, reward = play(env, agent_of(task, seed, env.dialect.prefill), task, seed)
+    except EnvError as error:
+        return _faulty(empty, "env", str(error))
+    except AgentFailure as error:
+        return _faulty(empty, "infra", str(error))
+    finally:
+        env.close()
+    last, calls = infos[-1], [call for info in infos for call in info["tool_calls"]]
+    if not last["valid"]:
+        return _faulty(empty, "infra", calls[-1]["error"]["message"])
+    failed = sum(call["status"] != "ok" for call in calls)
+    outcome = (last["success"], reward, len(infos), len(calls), failed, last["termination"], last["answer"])
+    return Played(task.id, task.family, sample, seed, *outcome)
+
+
+def _faulty(empty: Played, fault: str, text: str) -> Played:
+    return Played(**{**asdict(empty), "fault": fault, "fault_text": text})
+
+
+def _summed_up(tasks: TaskSet, agent: str, settings: Settings, k: int, seed: int, played: list[Played]) -> Evaluation:
+    families: dict[str, list[Played]] = defaultdict(list)
+    for one in played:
+        families[one.family or "none"].append(one)
+    counted = [one for one in played if one.fault is None]
+    return Evaluation(
+        dataset=tasks.name if tasks.split is None else f"{tasks.name}/{tasks.split}",
+        agent=agent,
+        settings=settings,
+        n=len(tasks),
+        k=k,
+        seed=seed,
+        overall=Tally.of(played),
+        families={name: Tally.of(members) for name, members in sorted(families.items())},
+        mean_reward=sum(one.reward for one in counted) / len(counted) if counted else 0.0,
+        infra=sum(one.fault == "infra" for one in played),
+        env_errors=sum(one.fault == "env" for one in played),
+        episodes=played,
+    )
