@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recall_env.sandbox.doctor import diagnose, doctor_report
     from recall_env.sandbox.limits import Limits
     from recall_env.sandbox.pool import JailPool, shared_pool
     from recall_env.sandbox.session import Pool, Session
@@ -18,6 +19,8 @@ __all__ = [
     "Pool",
     "Session",
     "UnsafePool",
+    "diagnose",
+    "doctor_report",
     "shared_pool",
 ]
 
@@ -27,6 +30,8 @@ _HOMES = {
     "Pool": "session",
     "Session": "session",
     "UnsafePool": "unsafe",
+    "diagnose": "doctor",
+    "doctor_report": "doctor",
     "shared_pool": "pool",
 }
 
