@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from recall_env.errors import RecallError
 from recall_train.engine.base import Generation, Request, check_request, check_weights
 
 MISSING = (
@@ -48,7 +49,8 @@ class VllmEngine:
         VLLM_CPU_KVCACHE_SPACE GiB instead). seed: vLLM sets this process's global generators to it; requests
         bring their own.
 
-        In a job of several ranks every rank builds one engine, after torch.distributed is up."""
+        In a job of several ranks every rank builds one engine, after torch.distributed is up. Raises RecallError
+        when vLLM is not installed."""
         vllm = _import_vllm()
         self.version = 0
         self.max_context = max_context
@@ -61,6 +63,8 @@ class VllmEngine:
         self._on_gpu = torch.cuda.is_available()
         self._owns_group = not torch.distributed.is_initialized()
         ranks = 1 if self._owns_group else torch.distributed.get_world_size()
+        if ranks != int(os.environ.get("WORLD_SIZE", "1")):
+            raise RuntimeError("build the learner, which starts torch.distributed, before the vLLM engine")
         arguments = vllm.EngineArgs(
             model=model_path,
             dtype=dtype,
@@ -138,13 +142,15 @@ class VllmEngine:
     def close(self) -> None:
         if self._engine is None:
             return
+        from vllm.distributed import cleanup_dist_env_and_memory, destroy_model_parallel
+
         self._engine.engine_core.shutdown()
         self._engine = None
         self._names.clear()
         if self._owns_group:
-            from vllm.distributed import cleanup_dist_env_and_memory
-
             cleanup_dist_env_and_memory()
+        else:
+            destroy_model_parallel()  # vllm's groups alone: the learner goes on with its own
         gc.unfreeze()  # vllm froze the heap at its start: cycles made then would never be collected
         gc.collect()
 
@@ -181,7 +187,7 @@ def _import_vllm():
     except ModuleNotFoundError as e:
         if e.name != "vllm":
             raise
-        raise ModuleNotFoundError(MISSING, name="vllm") from e
+        raise RecallError(MISSING) from e
     return vllm
 
 
