@@ -6,12 +6,14 @@ we may write; where we may not, the jail goes without, and the limits of single 
 """
 
 import os
+import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "recall-"
 PIDS = 16_384  # processes and threads of one jail
 MEMORY_FRACTION = 0.8  # of the machine's memory, for one jail
+REMOVE_TIMEOUT_S = 5.0
 
 
 def make(name: str) -> list[Path]:
@@ -67,9 +69,16 @@ def _own_or_top(mount: Path, path: str) -> Path:
 
 
 def remove(folders: list[Path]) -> None:
+    """Remove them once their processes, which have been told to end, are gone; OSError when some stay for seconds."""
+    deadline = time.monotonic() + REMOVE_TIMEOUT_S
     for folder in folders:
-        if folder.exists():
-            folder.rmdir()
+        while folder.exists():
+            try:
+                folder.rmdir()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.002)
 
 
 def sweep() -> None:

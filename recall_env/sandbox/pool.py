@@ -147,10 +147,10 @@ class Shard:
             with self._lock:
                 self.alive = False
             words = jail.last_words()
-            jail.stop()
             for process in list(self.processes.values()):
                 process.set_end(End(lost=words))
             self.processes.clear()
+            jail.stop()
             self._stop.close()
             self._stopper.close()
 
