@@ -10,7 +10,7 @@ from typing import Any
 from envs_synthetic.draft import MAX_TOOLS, Builder, Draft
 from envs_synthetic.families import FAMILIES, HELD_OUT
 from envs_synthetic.lexicon import Words
-from envs_synthetic.play import PlanError, Trusted, resolve
+from envs_synthetic.play import PlanError, Trusted, leaves, resolve
 from envs_synthetic.verify import soundness
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean
@@ -59,6 +59,9 @@ def play_out(draft: Draft, seed: int, split: str) -> Task:
     if any(len(tool.description.split()) > MAX_DESCRIPTION_WORDS for tool in draft.tools):
         raise PlanError("too long a description")
     calls, truth = resolve(draft, Trusted())
+    numbers = [text for call in calls for text in leaves(call.arguments, keys=False)]
+    if guessable(truth) or any(awkward(text) for text in [truth, *numbers]):
+        raise PlanError("a number that is hard to copy or easy to guess")
     extra: dict[str, Any] = {"solution": {"answer_at": list(draft.answer.path)}}
     if draft.answer.pattern is not None:
         extra["solution"]["answer_match"] = draft.answer.pattern
@@ -79,3 +82,14 @@ def play_out(draft: Draft, seed: int, split: str) -> Task:
         license=LICENSE,
         extra=extra,
     )
+
+
+def awkward(text: str) -> bool:
+    """Whole floats (12.0) and numbers of more than five digits are needlessly hard to copy."""
+    whole, _, rest = text.partition(".")
+    return whole.isdecimal() and (len(whole) > 5 or rest in ("0", "00"))
+
+
+def guessable(truth: str) -> bool:
+    whole = truth.partition(".")[0]
+    return whole.lstrip("-").isdecimal() and int(whole) < 20

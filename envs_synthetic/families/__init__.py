@@ -6,12 +6,21 @@ HELD_OUT families never give a training task: they measure whether reading schem
 from collections.abc import Callable
 
 from envs_synthetic.draft import Builder, Draft
-from envs_synthetic.families import bookings_inventory, flaky_api, lookup_chain, permissioned_workflow
+from envs_synthetic.families import (
+    bookings_inventory,
+    date_unit,
+    flaky_api,
+    lookup_chain,
+    permissioned_workflow,
+    text_search,
+)
 
 FAMILIES: dict[str, Callable[[Builder, int], Draft]] = {
     "bookings_inventory": bookings_inventory.make,
+    "date_unit": date_unit.make,
     "flaky_api": flaky_api.make,
     "lookup_chain": lookup_chain.make,
     "permissioned_workflow": permissioned_workflow.make,
+    "text_search": text_search.make,
 }
 HELD_OUT = ("table_join", "graph_walk")
