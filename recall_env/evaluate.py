@@ -1,7 +1,8 @@
-"""Evaluate an agent: n tasks, k episodes of each, several at a time. Success with its interval; faults counted apart."""
+"""Evaluate an agent: n tasks, k episodes of each, several at a time. Success with its interval; faults apart."""
 
 import json
 import math
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -110,7 +111,8 @@ def evaluate(
     """Play every task k times.
 
     agent_of: (task, seed, the dialect's prefill) -> an Agent of one episode. agent: its name, for the record.
-    on_episode: called after each, from worker threads. The first error that is no fault of one episode (no jail on
+    on_episode: called after each, one at a time, from worker threads.
+    The first error that is no fault of one episode (no jail on
     this machine, a bad task, an endpoint that refuses) stops all and is raised.
     """
     if k < 1 or concurrency < 1:
@@ -120,9 +122,11 @@ def evaluate(
     def play_one(index: int, sample: int) -> Played:
         played = _play_and_tell(tasks[index], agent_of, settings, sample, seed + index * k + sample)
         if on_episode is not None:
-            on_episode(played)
+            with telling:
+                on_episode(played)
         return played
 
+    telling = threading.Lock()
     pairs = [(index, sample) for index in range(len(tasks)) for sample in range(k)]
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="recall-eval") as executor:
         try:

@@ -143,6 +143,11 @@ class TaskSet(Sequence[Task]):
             keep = [at for at in keep if needed[at] is not None and needed[at] <= max_calls]
         return self._subset([self._chosen[at] for at in keep])
 
+    def spread(self, n: int) -> "TaskSet":
+        """n tasks, evenly spaced over the set: files are often sorted. All of them when there are fewer."""
+        n = min(n, len(self))
+        return self._subset([self._chosen[at * len(self) // n] for at in range(n)])
+
     def _column(self, key: str) -> list[Any]:
         whole = list(itertools.chain.from_iterable(source.column(key) for source in self._sources))
         return [whole[row] for row in self._chosen]

@@ -1,0 +1,248 @@
+"""recall-env: list, show, play, eval, doctor. Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import typer
+
+from recall_env.agent import AGENTS, ChatAgent
+from recall_env.env import SynToolEnv
+from recall_env.errors import RecallError
+from recall_env.evaluate import Settings, evaluate, play
+from recall_env.nearest import did_you_mean, listed
+from recall_env.registry import SYNTOOL_ID, point_id, resolve
+from recall_env.taskset import TaskSet, built_in_names
+from recall_env.terminal import Hand, progress, say, signature, table, task_line
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+Target = Annotated[str, typer.Argument(metavar="ID", help="ReCall/SynTool-v0, or ReCall/SynTool.<task-id>-v0")]
+Dataset = Annotated[str, typer.Option(help="built-in name, .parquet or .jsonl file, or a folder of them")]
+Split = Annotated[str | None, typer.Option(help="split of the dataset; default: all of it")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
+Dialect = Annotated[str, typer.Option(help="hermes or recall")]
+RubricName = Annotated[str, typer.Option("--rubric", help="answer, progress or recall")]
+Sandbox = Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")]
+MaxTurns = Annotated[int, typer.Option(help="turns an episode may take", min=1)]
+Seed = Annotated[int, typer.Option(help="of worlds and agents")]
+BaseUrl = Annotated[str | None, typer.Option(help="an OpenAI-compatible endpoint, with its /v1")]
+Model = Annotated[str | None, typer.Option(help="the model's name at that endpoint")]
+ApiKey = Annotated[str | None, typer.Option(help="sent as a bearer token")]
+Temperature = Annotated[float, typer.Option(help="of the endpoint's sampling", min=0.0)]
+MaxTokens = Annotated[int, typer.Option(help="per turn, of the endpoint's sampling", min=1)]
+
+
+@app.command("list")
+def list_tasks(
+    dataset: Annotated[str | None, typer.Argument(help="dataset to list the tasks of; default: the datasets")] = None,
+    split: Split = None,
+    family: Annotated[list[str] | None, typer.Option(help="only tasks of this family; may be repeated")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The built-in datasets, or the tasks of one. Example: recall-env list syntool --split test --json"""
+    if dataset is None:
+        rows = [{"id": SYNTOOL_ID, "dataset": name, "tasks": len(TaskSet.load(name))} for name in built_in_names()]
+    else:
+        tasks = TaskSet.load(dataset, split).select(families=family)
+        rows = [task_line(task) for task in tasks]
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    for row in rows:
+        print("\t".join("-" if value is None else " ".join(str(value).split()) for value in row.values()))
+
+
+@app.command()
+def show(
+    target: Target,
+    dataset: Dataset = "syntool",
+    split: Split = None,
+    source: Annotated[bool, typer.Option("--source", help="also the Python of the tools")] = False,
+    truth: Annotated[bool, typer.Option("--truth", help="also the accepted answers and the gold solution")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One data point: its question and tools. Example: recall-env show ReCall/SynTool.TASK-v0 --source --truth"""
+    tasks, chosen = _named(target, dataset, split)
+    task = tasks.by_id(chosen) if chosen is not None else tasks[0]
+    fields: dict[str, Any] = {**task_line(task), "tools": list(task.schemas)}
+    if source:
+        fields["source"] = task.source
+    if truth:
+        fields["ground_truth"] = list(task.ground_truth)
+        calls = task.solution.calls if task.solution is not None else ()
+        fields["solution"] = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    if as_json:
+        print(json.dumps(fields, indent=1, ensure_ascii=False))
+        return
+    for key, value in fields.items():
+        if key == "tools":
+            value = "".join(f"\n  {signature(schema)}" for schema in value)
+        elif key == "source":
+            value = "\n" + value
+        print(f"{key}: {value}")
+
+
+@app.command("play")
+def play_one(
+    target: Target = SYNTOOL_ID,
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="gold, random, hand, or model (with --base-url)")] = "",
+    dataset: Dataset = "syntool",
+    split: Split = None,
+    index: Annotated[int | None, typer.Option(help="position of the task in the set; default: drawn")] = None,
+    dialect: Dialect = "hermes",
+    rubric: RubricName = "answer",
+    max_turns: MaxTurns = 10,
+    sandbox: Sandbox = "nsjail",
+    seed: Seed = 0,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    temperature: Temperature = 0.7,
+    max_tokens: MaxTokens = 1024,
+    as_json: AsJson = False,
+) -> None:
+    """Play one episode and print it; exit 1 if gold is not rewarded. Example: recall-env play ReCall/SynTool-v0 gold"""
+    tasks, chosen = _named(target, dataset, split)
+    kind = agent or ("model" if base_url else "hand")
+    endpoint = (base_url, model, api_key, temperature, max_tokens)
+    agent_of = (lambda task, seed, prefill: Hand(prefill)) if kind == "hand" else _agent_of(kind, endpoint)
+    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
+    env = SynToolEnv(tasks=tasks, index=index, id=chosen, **asdict(settings))
+    try:
+        env.reset(seed=seed)  # chooses the task
+        messages, infos, reward = play(env, agent_of(env.task, seed, env.dialect.prefill), env.task, seed)
+    finally:
+        env.close()
+    last = infos[-1]
+    if as_json:
+        print(json.dumps({"messages": messages, "info": last, "reward": reward}, indent=1, ensure_ascii=False))
+    elif kind != "hand":  # who played by hand has read it
+        for message in messages:
+            print(f"[{message['role']}]\n{message['content']}\n")
+    say(f"{last['termination']}: reward {reward:g}, answer {last['answer']!r}, {last['turn']} turns")
+    if not last["valid"] or (kind == "gold" and not last["success"]):
+        raise typer.Exit(1)
+
+
+@app.command("eval")
+def evaluate_agent(
+    target: Target,
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="model (with --base-url), gold or random")] = "model",
+    base_url: BaseUrl = None,
+    model: Model = None,
+    n: Annotated[int, typer.Option("-n", help="tasks, evenly spaced over the split", min=1)] = 100,
+    k: Annotated[int, typer.Option("-k", help="episodes of each task", min=1)] = 1,
+    dataset: Dataset = "syntool",
+    split: Split = "test",
+    dialect: Dialect = "hermes",
+    rubric: RubricName = "answer",
+    max_turns: MaxTurns = 10,
+    sandbox: Sandbox = "nsjail",
+    seed: Seed = 0,
+    concurrency: Annotated[int, typer.Option(help="episodes at a time", min=1)] = 8,
+    api_key: ApiKey = None,
+    temperature: Temperature = 0.7,
+    max_tokens: MaxTokens = 1024,
+    output: Annotated[Path | None, typer.Option(help="write all results, every episode included, to this file")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Success of an agent over n tasks, k episodes each, with its 95% interval.
+
+    Example: recall-env eval ReCall/SynTool-v0 --base-url http://localhost:8000/v1 --model my-agent -n 200 -k 4
+    """
+    tasks, chosen = _named(target, dataset, split)
+    tasks = TaskSet([tasks.by_id(chosen)], tasks.name) if chosen is not None else tasks.spread(n)
+    agent_of = _agent_of(agent, (base_url, model, api_key, temperature, max_tokens))
+    name = model if agent == "model" else agent
+    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
+    with progress(len(tasks) * k) as on_episode:
+        result = evaluate(
+            tasks,
+            agent_of,
+            agent=name,
+            k=k,
+            seed=seed,
+            concurrency=concurrency,
+            settings=settings,
+            on_episode=on_episode,
+        )
+    if output is not None:
+        output.write_text(result.to_json() + "\n")
+        say(f"wrote {output}")
+    print(result.to_json() if as_json else table(result))
+    if result.overall.episodes == 0:
+        raise RecallError(f"no episode counted; the first fault: {result.episodes[0].fault_text}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine can jail, and how to fix what it cannot. Example: recall-env doctor"""
+    from recall_env.sandbox import diagnose
+
+    checks = diagnose()
+    if as_json:
+        print(json.dumps([check._asdict() for check in checks], indent=1))
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.text}")
+            if check.fix:
+                print(f"      fix: {check.fix}")
+    if not checks[-1].ok:  # the last one starts a jail; the others say why it may not
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: every fault a person can fix is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False, prog_name="recall-env")
+    except RecallError as error:
+        say(f"recall-env: {error}")
+        code = 2
+    except KeyboardInterrupt:
+        say("recall-env: stopped")
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone
+        code = 0
+        sys.stdout = None
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error; typer's classes moved between its versions
+            raise
+        say(f"recall-env: {error.format_message()} (try recall-env --help)")
+        code = 2
+    sys.exit(code or 0)
+
+
+def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str | None]:
+    """The tasks an id stands for, and the one task's id when it is a data point's."""
+    if target == SYNTOOL_ID:
+        return TaskSet.load(dataset, split), None
+    tasks = TaskSet.load(dataset, split)
+    for task_id in tasks.ids:
+        if point_id(task_id) == target:
+            return tasks, task_id
+    named = gym.spec(resolve(target)).kwargs
+    if "id" not in named:
+        raise RecallError(f"{target} is no environment of ReCall")
+    return TaskSet.load(named["dataset"], named["split"]), named["id"]
+
+
+def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int]):
+    if kind in AGENTS:
+        return AGENTS[kind]
+    if kind != "model":
+        kinds = [*AGENTS, "hand", "model"]
+        raise RecallError(f"no agent {kind!r}{did_you_mean(kind, kinds) or '.'} There are: {listed(kinds)}")
+    base_url, model, api_key, temperature, max_tokens = endpoint
+    if base_url is None or model is None:
+        raise RecallError("a model is played with --base-url URL and --model NAME")
+    agent = ChatAgent(base_url, model, api_key=api_key, temperature=temperature, max_tokens=max_tokens)
+    agent.check()
+    return lambda task, seed, prefill: agent
+
+
+if __name__ == "__main__":
+    main()
