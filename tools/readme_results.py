@@ -1,0 +1,100 @@
+"""python tools/readme_results.py [--check]: benchmarks/results/*.json -> the result blocks of README.md.
+
+A block stands between <!-- results:NAME --> and <!-- /results:NAME -->. A name without a file is left as it is, and
+said so. --check writes nothing and exits 1 when a block is not what its file says.
+"""
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+CAPTIONS = {
+    "demo": "The shipped tiny model, on two CPU cores",
+    "h200": "From instruct weights, on one H200",
+}
+SPLITS = {"test": "unseen tasks", "test_families": "families never trained on"}
+
+
+def main(words: list[str]) -> int:
+    text = README.read_text()
+    filled = text
+    for name in re.findall(r"<!-- results:(\w+) -->", text):
+        file = RESULTS / f"{name}.json"
+        if not file.is_file():
+            print(f"{file.relative_to(ROOT)} is not there: block {name} left as it is", file=sys.stderr)
+            continue
+        filled = with_block(filled, name, block(name, json.loads(file.read_text())))
+    if "--check" in words:
+        if filled != text:
+            print("README.md: a block is not what its file says; run python tools/readme_results.py", file=sys.stderr)
+        return int(filled != text)
+    if filled != text:
+        README.write_text(filled)
+    print("README.md " + ("rewritten" if filled != text else "unchanged"), file=sys.stderr)
+    return 0
+
+
+def with_block(text: str, name: str, content: str) -> str:
+    """The text with the content of one block replaced."""
+    pattern = rf"(<!-- results:{name} -->\n).*?(<!-- /results:{name} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{content}{found[2]}", text, count=1, flags=re.DOTALL)
+
+
+def block(name: str, record: dict[str, Any]) -> str:
+    """Markdown of one result file: picture if there is one, table, and what it was measured with."""
+    lines = [f"**{CAPTIONS[name]}** ({record['runs'][0]['model']})", ""]
+    picture = ROOT / "docs" / "images" / f"{name}.png"
+    if picture.is_file():
+        lines += [f"![held-out success and training reward by step]({picture.relative_to(ROOT)})", ""]
+    lines += ["| held-out success | before | after | change | episodes a seed |", "|---|---|---|---|---|"]
+    lines += [_row(split, record["runs"]) for split in record["runs"][0]["splits"]]
+    lines += ["", _measured(record), ""]
+    return "\n".join(lines)
+
+
+def _row(split: str, runs: list[dict[str, Any]]) -> str:
+    first = [run["splits"][split][0] for run in runs]
+    last = [run["splits"][split][-1] for run in runs]
+    changes = [(b["success"] - a["success"]) * 100 for a, b in zip(first, last, strict=True)]
+    cells = [SPLITS.get(split, split), _rate(first), _rate(last), _points(changes), str(last[0]["n"])]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _rate(evals: list[dict[str, Any]]) -> str:
+    """One seed: rate and 95% interval. Several: mean and standard deviation over seeds."""
+    if len(evals) == 1:
+        return f"{evals[0]['success']:.1%} ({evals[0]['low']:.1%} to {evals[0]['high']:.1%})"
+    rates = [100 * e["success"] for e in evals]
+    return f"{statistics.mean(rates):.1f}% ± {statistics.stdev(rates):.1f}"
+
+
+def _points(changes: list[float]) -> str:
+    if len(changes) == 1:
+        return f"{changes[0]:+.1f} points"
+    return f"{statistics.mean(changes):+.1f} ± {statistics.stdev(changes):.1f} points"
+
+
+def _measured(record: dict[str, Any]) -> str:
+    runs, seeds = record["runs"], record["seeds"]
+    minutes = [run["train_s"] / 60 for run in runs]
+    spread = f"{min(minutes):.1f}" + (f" to {max(minutes):.1f}" if len(runs) > 1 else "")
+    step = {part: statistics.median(run["step_s"][part] for run in runs) for part in runs[0]["step_s"]}
+    what = (
+        f"one seed ({seeds[0]}), with its 95% interval"
+        if len(seeds) == 1
+        else f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}"
+    )
+    return (
+        f"Measured: {what}. `{record['command']}`, commit `{record['commit']}`, {record['hardware']}. "
+        f"{runs[0]['steps']} steps, {spread} minutes of training; a step takes {step['step_s']:.1f} s in the median "
+        f"(rollout {step['rollout_s']:.1f}, learning {step['train_s']:.1f}, weights {step['weight_sync_s']:.2f})."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
