@@ -71,7 +71,7 @@ def swap_truth(truth: str) -> Callable[[Any], Any]:
 def shift_numbers(value: Any) -> Any:
     """Every number from 10 on and every date, moved unevenly; smaller numbers are mostly counters and indices."""
     if isinstance(value, str):
-        dated = DATE.sub(lambda m: f"{m[1]}-{m[2]}-{(int(m[3]) * 5 + int(m[2])) % 28 + 1:02d}", value)
+        dated = DATE.sub(lambda m: f"{int(m[1]) + 1}-{m[2]}-{(int(m[3]) * 5 + int(m[2])) % 28 + 1:02d}", value)
         if dated != value:
             return dated
         return NUMBER.sub(lambda m: json.dumps(shift_numbers(json.loads(m[0]))) if m[0][0] != "0" else m[0], value)

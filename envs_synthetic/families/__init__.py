@@ -10,8 +10,10 @@ from envs_synthetic.families import (
     bookings_inventory,
     date_unit,
     flaky_api,
+    graph_walk,
     lookup_chain,
     permissioned_workflow,
+    table_join,
     text_search,
 )
 
@@ -19,8 +21,10 @@ FAMILIES: dict[str, Callable[[Builder, int], Draft]] = {
     "bookings_inventory": bookings_inventory.make,
     "date_unit": date_unit.make,
     "flaky_api": flaky_api.make,
+    "graph_walk": graph_walk.make,
     "lookup_chain": lookup_chain.make,
     "permissioned_workflow": permissioned_workflow.make,
+    "table_join": table_join.make,
     "text_search": text_search.make,
 }
 HELD_OUT = ("table_join", "graph_walk")
