@@ -142,16 +142,9 @@ class VllmEngine:
     def close(self) -> None:
         if self._engine is None:
             return
-        from vllm.distributed import cleanup_dist_env_and_memory, destroy_model_parallel
-
-        self._engine.engine_core.shutdown()
-        self._engine = None
         self._names.clear()
-        if self._owns_group:
-            cleanup_dist_env_and_memory()
-        else:
-            destroy_model_parallel()  # vllm's groups alone: the learner goes on with its own
-        gc.unfreeze()  # vllm froze the heap at its start: cycles made then would never be collected
+        _shut_down(self._engine, self._owns_group)
+        self._engine = None
         gc.collect()
 
     def _sampling_params(self, request: Request):
@@ -199,6 +192,17 @@ def _start(vllm, arguments):
     finally:
         torch.set_num_threads = set_num_threads
         torch.set_num_threads(threads)
+
+
+def _shut_down(engine, owns_group: bool) -> None:
+    """vLLM ends torch.distributed together with itself, even where it found it running: the learner's is kept."""
+    destroy = torch.distributed.destroy_process_group
+    if not owns_group:
+        torch.distributed.destroy_process_group = lambda group=None: destroy(group) if group is not None else None
+    try:
+        engine.engine_core.shutdown()
+    finally:
+        torch.distributed.destroy_process_group = destroy
 
 
 def _shapes(config) -> dict[str, torch.Size]:
