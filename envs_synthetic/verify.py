@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from envs_synthetic.mutate import mutations
@@ -28,15 +29,28 @@ class Finding:
     text: str  # one line: what is wrong
 
 
+class Bench:
+    """A task under test: its gold calls are played once and the results kept."""
+
+    def __init__(self, task: Task, pool: Any) -> None:
+        self.task = task
+        self.pool = pool
+
+    @cached_property
+    def gold(self) -> list[ToolResult]:
+        return replay(self.task, self.pool)
+
+
 def soundness(task: Task, pool: Any) -> list[Finding]:
     """Every finding about one task; none means that it is kept. Raises SandboxFailure when the jail itself fails.
 
     The checks after one in GATES build on it, and are left out when it found something.
     """
     found: list[Finding] = []
+    bench = Bench(task, pool)
     for name, check in CHECKS.items():
         try:
-            found += [Finding(name, text) for text in check(task, pool)]
+            found += [Finding(name, text) for text in check(task, bench)]
         except EnvError as error:
             found.append(Finding(name, f"the source does not load: {error}"))
         if found and name in GATES:
@@ -44,7 +58,7 @@ def soundness(task: Task, pool: Any) -> list[Finding]:
     return found
 
 
-def schema(task: Task, pool: Any) -> Iterator[str]:
+def schema(task: Task, bench: Bench) -> Iterator[str]:
     """Schemas are JSON Schema, and the gold calls fit them."""
     if task.solution is None or not task.solution.calls:
         yield "there is no gold solution"
@@ -63,21 +77,21 @@ def schema(task: Task, pool: Any) -> Iterator[str]:
             yield f"gold call {number} ({call.name}): {wrong}"
 
 
-def signature(task: Task, pool: Any) -> Iterator[str]:
+def signature(task: Task, bench: Bench) -> Iterator[str]:
     """Every schema says what the source's function takes."""
     yield from disagreements(task.source, task.schemas)
 
 
-def derivation(task: Task, pool: Any) -> Iterator[str]:
+def derivation(task: Task, bench: Bench) -> Iterator[str]:
     """The gold replay succeeds, twice with the same bytes, and the truth comes out of its last result."""
-    results = replay(task, pool)
+    results = bench.gold
     for number, (result, fails) in enumerate(zip(results, expected_failures(task), strict=True)):
         if result.status != ("tool_error" if fails else "ok"):
             reason = f": {result.error_type}: {result.error_message}" if result.error_type else ""
             yield f"gold call {number} ({task.solution.calls[number].name}) came back as {result.status}{reason}"
         if len(json.dumps(result.value)) > MAX_RESULT_CHARS:
             yield f"the result of gold call {number} is longer than {MAX_RESULT_CHARS} characters"
-    if as_bytes(replay(task, pool)) != as_bytes(results):
+    if as_bytes(replay(task, bench.pool)) != as_bytes(results):
         yield "two replays of the gold calls gave different results"
     try:
         derived = derive(task, results)
@@ -88,7 +102,7 @@ def derivation(task: Task, pool: Any) -> Iterator[str]:
         yield f"the replay derives {derived!r}, the row says {task.ground_truth} and {task.solution.answer!r}"
 
 
-def leak(task: Task, pool: Any) -> Iterator[str]:
+def leak(task: Task, bench: Bench) -> Iterator[str]:
     """The truth stands nowhere that the model reads before it calls."""
     truth = task.ground_truth[0].lower()
     places = {
@@ -101,17 +115,17 @@ def leak(task: Task, pool: Any) -> Iterator[str]:
             yield f"the truth {truth!r} stands in {place}"
 
 
-def copied(task: Task, pool: Any) -> Iterator[str]:
+def copied(task: Task, bench: Bench) -> Iterator[str]:
     """Every gold argument is copied from the question, an enum, or an earlier result: nothing is worked out."""
     seen = [task.question, *enums(task)]
-    for number, (call, result) in enumerate(zip(task.solution.calls, replay(task, pool), strict=True)):
+    for number, (call, result) in enumerate(zip(task.solution.calls, bench.gold, strict=True)):
         for argument in leaves(call.arguments, keys=False):
             if not any(mentions(text, argument) for text in seen):
                 yield f"gold call {number} ({call.name}): {argument!r} stands in no earlier text"
         seen += heard(result)
 
 
-def single_call(task: Task, pool: Any) -> Iterator[str]:
+def single_call(task: Task, bench: Bench) -> Iterator[str]:
     """No one call with arguments from the question gives the truth."""
     atoms = {}
     for call in task.solution.calls:
@@ -128,34 +142,45 @@ def single_call(task: Task, pool: Any) -> Iterator[str]:
                 probes.append(ToolCall(tool["name"], arguments))
     gold = [call for call in task.solution.calls if call in probes]
     for probe in [*gold, *(p for p in probes if p not in gold)][:MAX_PROBES]:
-        if says(replay(task, pool, [probe])[0], task.ground_truth[0]):
+        if says(replay(task, bench.pool, [probe])[0], task.ground_truth[0]):
             yield f"{probe.name}({json.dumps(probe.arguments)}) alone gives the truth"
 
 
-def needed(task: Task, pool: Any) -> Iterator[str]:
+def needed(task: Task, bench: Bench) -> Iterator[str]:
     """Without any one gold call the rest cannot be made, or ends elsewhere."""
     calls = task.solution.calls
     for left_out in range(len(calls)):
+        seen = [task.question, *enums(task), *(text for result in bench.gold[:left_out] for text in heard(result))]
         rest = [call for number, call in enumerate(calls) if number != left_out]
-        seen = [task.question, *enums(task)]
-        told: list[ToolResult] = []
-        for call, result in zip(rest, replay(task, pool, rest), strict=True):
-            if not all(any(mentions(text, a) for text in seen) for a in leaves(call.arguments, keys=False)):
-                break
-            told.append(result)
-            seen += heard(result)
+        if left_out + 1 < len(calls) and copies(calls[left_out + 1], seen):
+            told = playable(replay(task, bench.pool, rest), rest, [task.question, *enums(task)])
+        else:  # nothing can be played beyond the gap
+            told = bench.gold[:left_out]
         if any(says(result, task.ground_truth[0]) for result in told):
             yield f"gold call {left_out} ({calls[left_out].name}) is not needed: the truth comes without it"
 
 
-def data(task: Task, pool: Any) -> Iterator[str]:
+def copies(call: ToolCall, seen: list[str]) -> bool:
+    """Could every argument be copied from the texts seen?"""
+    return all(any(mentions(text, atom) for text in seen) for atom in leaves(call.arguments, keys=False))
+
+
+def playable(results: list[ToolResult], calls: list[ToolCall], seen: list[str]) -> list[ToolResult]:
+    """The results up to the first call whose arguments nobody could know by then."""
+    for number, (call, result) in enumerate(zip(calls, results, strict=True)):
+        if not copies(call, seen):
+            return results[:number]
+        seen = [*seen, *heard(result)]
+    return results
+
+
+def data(task: Task, bench: Bench) -> Iterator[str]:
     """Other data in the same source gives another answer: nothing is hard-coded in a tool."""
     names = {function_of(schema)["name"] for schema in task.schemas}
-    original = replay(task, pool)
     for source, state in mutations(task.source, task.state, task.ground_truth[0], names):
         other = replace(task, source=source, state=state)
         try:
-            results = replay_rebound(other, pool, original)
+            results = replay_rebound(other, bench.pool, bench.gold)
             as_told = zip(results, expected_failures(task), strict=True)
             if all(r.status == ("tool_error" if f else "ok") for r, f in as_told):
                 if derive(other, results) != task.ground_truth[0]:

@@ -28,7 +28,7 @@ def make(b: Builder, n_calls: int) -> Draft:
         shapes = [world.first_link]
     if n_calls in (3, 4):
         shapes = [world.through, world.through, world.select]
-    if n_calls >= 4:
+    if n_calls >= 5:
         shapes += [world.sum_of_links]
     if n_calls == 7:
         shapes += [world.sum_of_things]
@@ -179,11 +179,13 @@ class World:
         """One generic tool over all tables: value of a column in the row where a key column has a value."""
         b = self.b
         self.fill(1)
+        who_id, thing_id = f"{self.who}_id", f"{self.thing}_id"
+        link_columns = {"id": "id", who_id: "owner", thing_id: "thing", self.number: "number"}
         tables: dict[str, tuple[Layout, dict[str, str]]] = {
             f"{self.who}s": (self.people_table, {"id": "id", "name": "name"}),
-            f"{self.link}s": (self.links_table, {"id": "id", f"{self.who}_id": "owner", f"{self.thing}_id": "thing", self.number: "number"}),
+            f"{self.link}s": (self.links_table, link_columns),
             self.things_table.name: (self.things_table, {"id": "id", "name": "name", self.detail: "detail"}),
-        }  # fmt: skip
+        }
         b.lines.append("def rows_of(table):")
         for name, (table, columns) in tables.items():
             fields = ", ".join(f'"{shown}": {table.get("r", column)}' for shown, column in columns.items())
@@ -219,11 +221,11 @@ class World:
         name = self.asked["name"]
         found = look(f"{self.who}s", "name", name, "id")
         if n_calls == 3:
-            thing = look(f"{self.link}s", f"{self.who}_id", found, f"{self.thing}_id")
+            thing = look(f"{self.link}s", who_id, found, thing_id)
             take = b.pick(("detail", "name"))
         else:
-            link = look(f"{self.link}s", f"{self.who}_id", found, "id")
-            thing = look(f"{self.link}s", "id", link, f"{self.thing}_id")
+            link = look(f"{self.link}s", who_id, found, "id")
+            thing = look(f"{self.link}s", "id", link, thing_id)
             take = "detail"
         answer = look(self.things_table.name, "id", thing, self.detail if take == "detail" else "name")
         noun = f"{self.detail} of the {self.thing}" if take == "detail" else f"{self.thing} name"
