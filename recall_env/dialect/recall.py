@@ -117,12 +117,21 @@ def _constants(value: Any):
         yield from _constants(part)
 
 
+def _own_words(result: ToolResult) -> str | None:
+    """str() of the tool's exception: without the words our sandbox finds for one that has none."""
+    message, kind = result.error_message, result.error_type
+    wordless = message == f"{kind} (no message)" or (
+        kind == "AssertionError" and (message or "").startswith("assertion failed")
+    )
+    return None if wordless else message
+
+
 def _shown(call: ToolCall, result: ToolResult) -> str:
     if result.status == "parse_error":
         return result.error_message or ""
     if result.status == "timeout":
         return "error: execution timed out"
-    error = result.error_message
+    error = _own_words(result)
     if result.status == "unknown_tool":
         error = f"name '{call.name}' is not defined"  # what Python said when the call was run as code
     shown = f"result: \n{result.value}\n" if result.value else ""
