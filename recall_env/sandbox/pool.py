@@ -26,6 +26,7 @@ from recall_env.sandbox.session import Mode, Pool
 from recall_env.sandbox.unsafe import UnsafePool
 
 OPEN_TIMEOUT_S = 20.0  # for a zygote to fork; it is otherwise idle, so longer means a machine in trouble
+EXIT_WAIT_S = 0.3  # a process that closed its socket because it exits is gone well within this
 MAX_SHARDS = 4
 
 Kind = Literal["nsjail", "unsafe"]
@@ -57,7 +58,13 @@ class JailedProcess:
                     signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def wait_end(self, timeout_s: float) -> End | None:
-        self.ended.wait(timeout_s)
+        with self._lock:
+            poll = select.poll()
+            if self.pidfd is not None:
+                poll.register(self.pidfd, select.POLLIN)
+                if not poll.poll(1000 * min(timeout_s, EXIT_WAIT_S)):
+                    return None
+        self.ended.wait(timeout_s)  # it is dead, or unknown yet; how it died, the zygote is about to say
         return self.end
 
     def set_end(self, end: End) -> None:

@@ -62,8 +62,8 @@ class Lamp: price: int; parts: list
 class Colour(enum.Enum): RED = "red"
 def kinds():
     return {1: (1, 2), "set": {3, 1, 2}, "lamp": Lamp(5, [Lamp(1, [])]), "colour": Colour.RED, None: True, 2.5: None,
-            "when": datetime.datetime(2024, 1, 2, 3), "day": datetime.date(2024, 1, 2), "money": decimal.Decimal("1.10"),
-            "count": Counter("aab"), "range": range(3)}
+            "when": datetime.datetime(2024, 1, 2, 3), "day": datetime.date(2024, 1, 2),
+            "money": decimal.Decimal("1.10"), "count": Counter("aab"), "range": range(3)}
 def nan(): return [float("nan")]
 def loose(): return [object()]
 def cycle():
