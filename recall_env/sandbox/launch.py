@@ -2,9 +2,9 @@
 
 `launch.py PLAN_JSON`, PLAN being {"parent": pid, "cgroups": [folder, ...], "stage": {name: source, ...}, "argv":
 [...]}. Staging is for a Python that lives under a 0700 home: nsjail resolves mount sources as the jail's outside
-user, who may not go there. As root we therefore open the sources, hide /tmp under a tmpfs in a mount namespace of our
-own, and bind them there, where anyone may go; the host's mounts stay as they were, and nsjail's own folder in /tmp
-disappears with the namespace. Standard library only, run as a script by the host's interpreter.
+user, who may not go there. As root we therefore open the sources, hide /run under a tmpfs in a mount namespace of our
+own, and bind them there, where anyone may go; the host's mounts stay as they were, and nsjail's own folders, which it
+makes in /run/user, disappear with the namespace. Standard library only, run as a script by the host's interpreter.
 """
 
 import ctypes
@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 
-STAGE = "/tmp/stage"
+HIDDEN = "/run"  # nothing that an interpreter or nsjail needs lies there
+STAGE = "/run/stage"
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG = 1
 
@@ -26,11 +27,12 @@ def stage(sources: dict[str, str], libc: ctypes.CDLL) -> None:
 
     os.unshare(os.CLONE_NEWNS)
     mount("none", "/", None, MS_REC | MS_PRIVATE)
-    # Opened before /tmp is hidden, as a source may lie in it, and after unshare, as only own mounts can be bound.
+    # Opened before /run is hidden, in case a source lies in it, and after unshare: only own mounts can be bound.
     opened = {name: os.open(source, os.O_PATH) for name, source in sources.items()}
-    mount("recall", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
-    os.mkdir(STAGE)
-    os.chmod(STAGE, 0o755)
+    mount("recall", HIDDEN, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
+    for folder, mode in ((STAGE, 0o755), (f"{HIDDEN}/user", 0o777)):  # nsjail writes to the second as the jail's user
+        os.mkdir(folder)
+        os.chmod(folder, mode)
     for name, fd in opened.items():
         target = f"{STAGE}/{name}"
         if os.path.isdir(f"/proc/self/fd/{fd}"):
@@ -50,7 +52,7 @@ def main() -> None:
     for folder in plan["cgroups"]:
         with open(f"{folder}/cgroup.procs", "w") as procs:
             procs.write(str(os.getpid()))
-    program = os.open(plan["argv"][0], os.O_RDONLY)  # this too may lie in /tmp
+    program = os.open(plan["argv"][0], os.O_RDONLY)  # this too, if it lies in /run
     if plan["stage"]:
         stage(plan["stage"], libc)
     os.execve(program, plan["argv"], os.environ)

@@ -409,7 +409,12 @@ def traces() -> dict[str, object]:
         "threads": threading.active_count(),
         "mounts": Path("/proc/self/mounts").read_text(),
         "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/recall-{os.getpid()}-*")),
-        "files": sorted(path.name for path in Path("/tmp").iterdir() if path.name.startswith(("recall-", "nsjail"))),
+        "files": sorted(
+            str(path)
+            for folder in ("/tmp", "/run", "/run/user", "/dev/shm")
+            for prefix in ("recall-", "nsjail")
+            for path in Path(folder).glob(f"{prefix}*")
+        ),
     }
 
 
