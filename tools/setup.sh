@@ -2,7 +2,7 @@
 # Sets up .venv for `make demo` (train), `make test` (test) or `make lint` (dev):
 #   tools/setup.sh train|dev|test [PYTHON]
 # One line a step, with its seconds; a step whose inputs did not change is not run again. pip's own words go to
-# .venv/setup.log, and their last error to the terminal when a step fails.
+# .venv/setup.log, and the first error among them to the terminal when a step fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,18 +22,31 @@ fail() { # what happened; what to do
   exit 2
 }
 
-step() { # step "what it does" command...: one line with its seconds; on failure the command's last error
-  local what=$1 start=$SECONDS
+step() { # step "what it does" command...: one line with its seconds; on failure the command's first error
+  local what=$1 start=$SECONDS status=0 pid before
   shift
+  before=$(wc -l <"$log" 2>/dev/null || echo 0)
   printf 'setup: %s ... ' "$what" >&2
-  if "$@" >>"$log" 2>&1; then
-    printf '%d s\n' "$((SECONDS - start))" >&2
-  else
-    printf 'failed after %d s\n' "$((SECONDS - start))" >&2
-    local reason
-    reason=$(grep -iE 'error|cannot|no space|unable' "$log" | tail -n 1 || true)
-    fail "${reason:-$(tail -n 1 "$log")} (all of it: $log)"
+  "$@" >>"$log" 2>&1 &
+  pid=$!
+  trap 'kill $pid 2>/dev/null; printf "\n" >&2; exit 130' INT
+  while [ -t 2 ] && kill -0 $pid 2>/dev/null; do # on a terminal the seconds run
+    printf '\rsetup: %s ... %d s' "$what" "$((SECONDS - start))" >&2
+    sleep 1
+  done
+  wait $pid || status=$?
+  trap - INT
+  if [ -t 2 ]; then
+    printf '\rsetup: %s ... ' "$what" >&2
   fi
+  if [ $status = 0 ]; then
+    printf '%d s\n' "$((SECONDS - start))" >&2
+    return
+  fi
+  printf 'failed after %d s\n' "$((SECONDS - start))" >&2
+  local reason
+  reason=$(tail -n "+$((before + 1))" "$log" | grep -iE 'error|cannot|no space|unable' | head -n 1 || true)
+  fail "${reason:-$(tail -n 1 "$log")} (all of it: $log)"
 }
 
 find_python() { # the first Python from 3.12 on that can make virtual environments
