@@ -148,30 +148,34 @@ def single_call(task: Task, bench: Bench) -> Iterator[str]:
 
 def needed(task: Task, bench: Bench) -> Iterator[str]:
     """Without any one gold call the rest cannot be made, or ends elsewhere."""
-    calls = task.solution.calls
-    for left_out in range(len(calls)):
-        seen = [task.question, *enums(task), *(text for result in bench.gold[:left_out] for text in heard(result))]
-        rest = [call for number, call in enumerate(calls) if number != left_out]
-        if left_out + 1 < len(calls) and copies(calls[left_out + 1], seen):
-            told = playable(replay(task, bench.pool, rest), rest, [task.question, *enums(task)])
-        else:  # nothing can be played beyond the gap
-            told = bench.gold[:left_out]
-        if any(says(result, task.ground_truth[0]) for result in told):
-            yield f"gold call {left_out} ({calls[left_out].name}) is not needed: the truth comes without it"
+    for left_out, call in enumerate(task.solution.calls):
+        if any(says(result, task.ground_truth[0]) for result in play_without(task, bench, left_out)):
+            yield f"gold call {left_out} ({call.name}) is not needed: the truth comes without it"
+
+
+def play_without(task: Task, bench: Bench, left_out: int) -> list[ToolResult]:
+    """The results of the gold calls but one; of the later ones, those whose arguments can still be known are made."""
+    before, after = task.solution.calls[:left_out], task.solution.calls[left_out + 1 :]
+    told = bench.gold[:left_out]
+    seen = [task.question, *enums(task), *(text for result in told for text in heard(result))]
+    if not any(copies(call, seen) for call in after):
+        return told
+    session = bench.pool.open(task.source, state=task.state, seed=0)
+    try:
+        for call in before:
+            session.call(call.name, call.arguments)
+        for call in after:
+            if copies(call, seen):
+                told = [*told, session.call(call.name, call.arguments)]
+                seen += heard(told[-1])
+    finally:
+        session.close()
+    return told
 
 
 def copies(call: ToolCall, seen: list[str]) -> bool:
     """Could every argument be copied from the texts seen?"""
     return all(any(mentions(text, atom) for text in seen) for atom in leaves(call.arguments, keys=False))
-
-
-def playable(results: list[ToolResult], calls: list[ToolCall], seen: list[str]) -> list[ToolResult]:
-    """The results up to the first call whose arguments nobody could know by then."""
-    for number, (call, result) in enumerate(zip(calls, results, strict=True)):
-        if not copies(call, seen):
-            return results[:number]
-        seen = [*seen, *heard(result)]
-    return results
 
 
 def data(task: Task, bench: Bench) -> Iterator[str]:
