@@ -23,6 +23,11 @@ def sentence(text: str) -> str:
     return text[0].upper() + text[1:].rstrip(".") + "."
 
 
+def a(noun: str) -> str:
+    """The noun with its article."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 @dataclass(frozen=True)
 class Ref:
     """A value inside the result of an earlier step. `pattern` takes the first group of a match inside a text."""
@@ -184,10 +189,7 @@ class Builder:
         param = self.spell(param)
         returned, path = self.shape(noun, table.get("row", column), (param, param))
         body = [*table.find(param, "row", self.missing(of, param)), *returned]
-        article = "an" if of[0] in "aeiou" else "a"
-        about = about or self.pick(
-            (f"{noun} of {article} {of}", f"the {noun} of {article} {of}", f"returns the {noun} of {article} {of}")
-        )
+        about = about or self.pick((f"{noun} of {a(of)}", f"the {noun} of {a(of)}", f"returns the {noun} of {a(of)}"))
         name = self.getter(noun, of)
         return self.tool(name, sentence(about), [Param(param)], body), path
 

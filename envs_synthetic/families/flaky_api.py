@@ -192,9 +192,7 @@ def ask(b: Builder, starts: list[str], nouns: list[str]) -> str:
             f"The service is shaky today. Still, I need {inner}{start}.",
             f"Get me {inner}{start}, even if it takes some retries.",
             f"Starting from {start}, find the {', then the '.join(nouns)}. Report the {last}.",
-            f"Which {last} belongs to {start}? Take the {', then the '.join(nouns)}."
-            if len(nouns) > 1
-            else f"Which {last} belongs to {start}?",
+            f"From {start}, look up the {', then the '.join(nouns)}. What is that {last}?",
             sentence(f"please give {inner}{start}"),
         )
     )

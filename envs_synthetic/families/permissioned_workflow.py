@@ -3,7 +3,7 @@
 Stateful: a tool that is called too early raises PermissionError.
 """
 
-from envs_synthetic.draft import Builder, Draft, Param, Ref
+from envs_synthetic.draft import Builder, Draft, Param, Ref, a
 
 FAMILY = "permissioned_workflow"
 
@@ -62,7 +62,7 @@ def passes(b: Builder, n_calls: int) -> Draft:
 
     ticket_noun, verb = rungs[0]
     returned, where = b.shape(ticket_noun, f'issue("{ticket_noun}", {user_param})')
-    name = b.doer(verb, "user")
+    name = b.doer(verb, "session" if verb == "open" else "user")
     body = [
         *table.find(user_param, "row", b.missing("user", user_param)),
         f"if {table.get('row', 'pin')} != {pin_param}:",
@@ -146,12 +146,12 @@ def approvals(b: Builder, n_calls: int) -> Draft:
         f"SIGNED.setdefault({param}, []).append({person})",
         b.pick(('return "ok"', 'return {"signed": len(SIGNED[' + param + "])}", 'return {"ok": True}')),
     ]
-    b.tool(signer, f"{verb.title()} a {paper} in a person's name.", [Param(param), Param(person)], body)
+    b.tool(signer, f"{verb.title()} {a(paper)} in a person's name.", [Param(param), Param(person)], body)
     finder, finder_path = "", ()
     if asked_who or b.rng.random() < 0.3:
         returned, finder_path = b.shape(b.pick(("next", "signer", "approver")), "waiting[0] if waiting else None")
         finder = b.getter(b.pick(("next signer", "next approver", "signer")), paper)
-        b.tool(finder, f"Who must {verb} a {paper} next.", [Param(param)], [*load, *returned])
+        b.tool(finder, f"Who must {verb} {a(paper)} next.", [Param(param)], [*load, *returned])
     returned, where = b.shape(receipt, table.get("row", "filed"))
     filer = b.doer(filed, paper)
     body = [*load, "if waiting:", f'    raise PermissionError(f"{{len(waiting)}} must {verb} it first")', *returned]
@@ -196,6 +196,7 @@ def past(verb: str) -> str:
 
 def cart(b: Builder, n_calls: int) -> Draft:
     noun = b.pick(("cart", "basket", "order", "bill"))
+    a_noun = a(noun)
     items = b.words.several("item", max(5, n_calls))
     table = b.table("prices", "name", [{"name": i, "price": b.words.number(111, 990)} for i in items])
     people = b.words.several("person", 3)
@@ -214,7 +215,7 @@ def cart(b: Builder, n_calls: int) -> Draft:
         "OPEN[made] = []",
         *returned,
     ]
-    b.tool(opener, f"Opens a {noun} for a customer.", [Param(who)], body)
+    b.tool(opener, f"Opens {a_noun} for a customer.", [Param(who)], body)
     adder = b.doer(b.pick(("add", "put")), "item")
     body = [
         *guard,
@@ -222,12 +223,12 @@ def cart(b: Builder, n_calls: int) -> Draft:
         f"OPEN[{ref}].append({table.get('row', 'price')})",
     ]
     body.append(b.pick(('return "added"', f"return len(OPEN[{ref}])", 'return {"ok": True}')))
-    b.tool(adder, f"Adds an item to a {noun}.", [Param(ref), Param(item)], body)
+    b.tool(adder, f"Adds an item to {a_noun}.", [Param(ref), Param(item)], body)
     pay = b.pick(("pay", "checkout", "close"))
     payer = b.doer(pay, noun)
     what = b.pick(("total", "amount", "sum"))
     returned, where = b.shape(what, f"sum(OPEN.pop({ref}))")
-    b.tool(payer, f"Closes a {noun}; returns the {what} to pay.", [Param(ref)], [*guard, *returned])
+    b.tool(payer, f"Closes {a_noun}; returns the {what} to pay.", [Param(ref)], [*guard, *returned])
     if n_calls > 3 and b.rng.random() < 0.4:
         b.reader(table, "price", "price", "item", "item")
 
@@ -239,12 +240,12 @@ def cart(b: Builder, n_calls: int) -> Draft:
     things = listed(bought)
     question = b.pick(
         (
-            f"{people[0]} buys {things}. Open a {noun}, fill it and {pay}. What is the {what}?",
-            f"Open a {noun} for {people[0]}, add {things}, and {pay}. What is the {what}?",
+            f"{people[0]} buys {things}. Open {a_noun}, fill it and {pay}. What is the {what}?",
+            f"Open {a_noun} for {people[0]}, add {things}, and {pay}. What is the {what}?",
             f"What {what} does {people[0]} pay for one {noun} with {things}?",
-            f"With a {noun} for {people[0]}: add {things}, then {pay}. Report the {what}.",
-            f"I shop for {people[0]}: {things}. Use a {noun} and {pay}. The {what}, please.",
-            f"{pay} a {noun} of {people[0]} that holds {things}. What {what} comes out?",
+            f"With {a_noun} for {people[0]}: add {things}, then {pay}. Report the {what}.",
+            f"I shop for {people[0]}: {things}. Use {a_noun} and {pay}. The {what}, please.",
+            f"{pay} {a_noun} of {people[0]} that holds {things}. What {what} comes out?",
         )
     )
     return b.done(FAMILY, question, answer)

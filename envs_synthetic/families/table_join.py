@@ -3,7 +3,7 @@
 Held out: no training task is of this family.
 """
 
-from envs_synthetic.draft import Builder, Draft, Param, Path, Ref
+from envs_synthetic.draft import Builder, Draft, Param, Path, Ref, a
 from envs_synthetic.layouts import Layout, Row
 
 FAMILY = "table_join"
@@ -110,7 +110,7 @@ class World:
         fields = ", ".join(f'"{key}": {table.get("row", column)}' for column, key in keys.items())
         body = [*table.find(param, "row", b.missing(self.link, param)), f"return {{{fields}}}"]
         name = b.getter(self.link, "row")
-        tool = b.tool(name, f"{self.thing.title()} id and {self.number} of a {self.link}.", [Param(param)], body)
+        tool = b.tool(name, f"{self.thing.title()} id and {self.number} of {a(self.link)}.", [Param(param)], body)
         return tool, param, {column: (key,) for column, key in keys.items()}
 
     def thing_tool(self, column: str) -> tuple[str, str, Path]:
@@ -137,7 +137,7 @@ class World:
         if not summed:
             links, param, path = self.links_tool(first_only=True)
             answer = Ref(b.call(links, {param: found}), path)
-            what = f"the {self.link} of {self.who} {name}"
+            what = f"the {self.link} id of {self.who} {name}"
         else:
             param, table = b.spell(self.who, "id"), self.links_table
             value = f"sum({table.get('r', 'number')} for r in {table.each()} if {table.get('r', 'owner')} == {param})"

@@ -2,7 +2,7 @@
 
 import re
 
-from envs_synthetic.draft import Builder, Draft, Param, Path, Ref
+from envs_synthetic.draft import Builder, Draft, Param, Path, Ref, a
 from envs_synthetic.layouts import Layout, Row
 
 FAMILY = "text_search"
@@ -129,7 +129,7 @@ class Tools:
         ]
         b.imports.add("import re")
         return b.tool(
-            b.getter(sought, self.doc), f"The {sought} written in a {self.doc}.", [Param(self.ref)], body
+            b.getter(sought, self.doc), f"The {sought} written in {a(self.doc)}.", [Param(self.ref)], body
         ), path
 
 
