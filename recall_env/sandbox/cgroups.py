@@ -48,13 +48,15 @@ def parents() -> dict[Path, list[str]]:
     found: dict[Path, list[str]] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
-        if not names:  # version 2
-            folder = _own_or_top(ROOT, path)
-            delegated = folder / "cgroup.subtree_control"
-            controllers = delegated.read_text().split() if delegated.exists() else []
-            usable = [f"v2 {name}" for name in ("memory", "pids") if name in controllers]
-            if usable and os.access(folder, os.W_OK):
-                found[folder] = usable
+        if not names:  # version 2: a folder with processes of its own hands nothing down, so look further up too
+            own = _own_or_top(ROOT, path)
+            for folder in (own, *own.parents):
+                delegated = folder / "cgroup.subtree_control"
+                controllers = delegated.read_text().split() if delegated.exists() else []
+                usable = [f"v2 {name}" for name in ("memory", "pids") if name in controllers]
+                if usable and os.access(folder, os.W_OK):
+                    found[folder] = usable
+                    break
         for name in {"memory", "pids"} & set(names.split(",")):
             folder = _own_or_top(ROOT / name, path)
             if os.access(folder, os.W_OK):
