@@ -6,6 +6,7 @@ divisions, by accumulation steps and by ranks, are undone here. Not here: advant
 """
 
 import atexit
+import gc
 import json
 import os
 import socket
@@ -31,6 +32,7 @@ from recall_train.sums import StepSums
 
 deepspeed.utils.logger.setLevel("ERROR")
 warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed calls old names
+warnings.filterwarnings("ignore", message="`gradient_checkpointing_enable`")  # the new name is not in transformers 5.16
 BUCKET_ELEMENTS = 128 * 2**20  # parameters gathered at one time under ZeRO-3, and reduced at one time
 CHECKPOINT_TAG = "state"
 COUNTERS_FILE = "learner.json"
@@ -255,8 +257,9 @@ class Learner:
         return {"ranks": self.world, "zero_stage": self.settings.zero_stage}
 
     def close(self) -> None:
-        """Free the engine. The process group lives as long as the process."""
+        """Free the engine; no call may follow. The process group lives as long as the process."""
         self.engine.destroy()
+        del self.engine
 
 
 def _check(model: config.Model, learner: config.Learner, total_steps: int) -> None:
@@ -292,7 +295,13 @@ def _start_process_group() -> None:
     # DeepSpeed would compile an op for CPU inference here, and fail where there is no compiler; nothing uses it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
-    atexit.register(dist.destroy_process_group)
+    atexit.register(_leave_process_group)
+
+
+def _leave_process_group() -> None:
+    """A gloo group that outlives the interpreter aborts the process (its threads are never joined)."""
+    deepspeed.comm.destroy_process_group()
+    gc.collect()  # engines hold their groups in cycles
 
 
 def _device() -> torch.device:

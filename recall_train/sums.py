@@ -37,7 +37,8 @@ class StepSums:
             self.add({"loss": loss})
 
     def over_ranks(self) -> dict[str, float]:
-        """Collective. Means over trained tokens; of loss and norm over updates; without any, they are left out."""
+        """Collective. Means over trained tokens; of loss and norm over updates. What has no value is left out: a mean
+        over nothing, and what a refused update made infinite or NaN."""
         names = sorted(self.sums)
         sums = (
             torch.stack([torch.as_tensor(self.sums[n], dtype=torch.float64, device=self.device) for n in names])
@@ -64,4 +65,4 @@ class StepSums:
         if tokens:
             values |= {name: value / tokens for name, value in total.items()}
             values["mismatch_kl/max"] = self.mismatch_max.item()
-        return values
+        return {name: value for name, value in values.items() if np.isfinite(value)}
