@@ -111,7 +111,7 @@ def play_one(
     endpoint = (base_url, model, api_key, temperature, max_tokens)
     agent_of = (lambda task, seed, prefill: Hand(prefill)) if kind == "hand" else _agent_of(kind, endpoint)
     settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
-    env = SynToolEnv(tasks=tasks, index=index, id=chosen, **asdict(settings))
+    env = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings))
     try:
         env.reset(seed=seed)  # chooses the task
         messages, infos, reward = play(env, agent_of(env.task, seed, env.dialect.prefill), env.task, seed)
@@ -225,9 +225,9 @@ def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str |
         if point_id(task_id) == target:
             return tasks, task_id
     named = gym.spec(resolve(target)).kwargs
-    if "id" not in named:
+    if "task_id" not in named:
         raise RecallError(f"{target} is no environment of ReCall")
-    return TaskSet.load(named["dataset"], named["split"]), named["id"]
+    return TaskSet.load(named["dataset"], named["split"]), named["task_id"]
 
 
 def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int]):

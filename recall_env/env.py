@@ -47,7 +47,7 @@ class SynToolEnv(gym.Env[str, str]):
         dataset: str = "syntool",
         split: str = "train",
         index: int | None = None,
-        id: str | None = None,
+        task_id: str | None = None,
         dialect: str = "hermes",
         rubric: str = "answer",
         max_turns: int = 10,
@@ -57,13 +57,14 @@ class SynToolEnv(gym.Env[str, str]):
     ):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
-        index or id: always play this task; neither: reset draws one by its seed. sandbox: a kind that
-        `recall_env.sandbox.shared_pool` knows, or a Pool. Raises RecallError for a name that does not exist.
+        index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
+        draws one by its seed. sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool.
+        Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise RecallError(f"render_mode: expected None or 'ansi', got {render_mode!r}")
-        if index is not None and id is not None:
-            raise RecallError("give index or id, not both")
+        if index is not None and task_id is not None:
+            raise RecallError("give index or task_id, not both")
         if not isinstance(max_turns, int) or max_turns < 1:
             raise RecallError(f"max_turns: expected an integer of at least 1, got {max_turns!r}")
         if isinstance(sandbox, str):
@@ -72,7 +73,8 @@ class SynToolEnv(gym.Env[str, str]):
         self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
         self.rubric = RUBRICS[_known("rubric", rubric, RUBRICS)]
-        self._dataset, self._split, self._index, self._id, self._tasks = dataset, split, index, id, tasks
+        self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks
+        self._task_id = task_id
         self._task: Task | None = None
         self._runner: ToolRunner | None = None
         self._telemetry = Telemetry()
@@ -245,7 +247,7 @@ class SynToolEnv(gym.Env[str, str]):
             return task if isinstance(task, Task) else Task.from_row(task, "options['task']")
         index, id = options.get("index"), options.get("id")
         if index is None and id is None:
-            index, id = self._index, self._id
+            index, id = self._index, self._task_id
         if id is not None:
             return self.tasks.by_id(id)
         if not len(self.tasks):

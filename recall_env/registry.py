@@ -51,7 +51,7 @@ def register_tasks(tasks: "TaskSet") -> list[str]:
     for task_id in tasks.ids:
         env_id = point_id(task_id)
         ids.append(env_id)
-        registry[env_id] = EnvSpec(env_id, entry_point=_ENTRY_POINT, kwargs={**where, "id": task_id})
+        registry[env_id] = EnvSpec(env_id, entry_point=_ENTRY_POINT, kwargs={**where, "task_id": task_id})
     return ids
 
 
