@@ -5,6 +5,7 @@ The same for jailed and unjailed tools; where the process comes from is pool.py'
 on the wire is a violation that ends the episode, so that no stale frame can reach a later call.
 """
 
+import errno
 import json
 import os
 import select
@@ -21,6 +22,7 @@ from recall_env.sandbox.session import Mode
 from recall_env.tool_call import Status, ToolResult
 
 DEATH_WAIT_S = 2.0  # between a socket's end and the word of its process's death
+SEND_OVERHEAD_BYTES = 1024  # what the kernel wants beside the frame itself
 REPLY_STATUSES = frozenset({"ok", "tool_error", "out_of_memory", "unknown_tool", "output_truncated"})
 GONE: tuple[Status, ...] = ("timeout", "out_of_memory", "violation")
 
@@ -158,6 +160,8 @@ class Episode:
             self._lost = f"the jail of this episode died under it ({end.lost})"
             raise SandboxFailure(self._lost)
         if not os.WIFSIGNALED(end.wait_status):
+            if os.waitstatus_to_exitcode(end.wait_status) == errno.ENOMEM:  # guest.run_to_end
+                return self._end("out_of_memory", "the tools used more memory than there is")
             return self._violation(f"its interpreter exited (code {os.waitstatus_to_exitcode(end.wait_status)})")
         number = os.WTERMSIG(end.wait_status)
         if number == signal.SIGSYS:
@@ -175,6 +179,22 @@ class Episode:
         self._process.kill()
         self._gone = ToolResult(status, error_message=f"an earlier call ended the tools of this episode: {message}")
         return ToolResult(status, error_message=message)
+
+
+def wire_pair(limits: Limits) -> tuple[socket.socket, socket.socket]:
+    """The host's and the guest's end of an episode's socket, with room for one frame of the largest size."""
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for sock in pair:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.frame_bytes)
+        room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        if room < limits.frame_bytes + SEND_OVERHEAD_BYTES:
+            for each in pair:
+                each.close()
+            raise SandboxFailure(
+                f"limits: frame_bytes: this machine carries {room - SEND_OVERHEAD_BYTES} at most, got "
+                f"{limits.frame_bytes}; lower it, or raise net.core.wmem_max"
+            )
+    return pair
 
 
 def _json_chars(value: Any) -> int:

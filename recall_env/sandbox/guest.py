@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import errno
 import fractions
 import io
 import json
@@ -26,6 +27,7 @@ from collections import deque
 from typing import Any
 
 import determinism
+import rlimits
 import wire
 
 MODULE = "__task__"
@@ -250,18 +252,28 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
         sock.send(wire.encode(reply, frame_bytes))
 
 
+def run_to_end(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
+    """Serve, then exit without waiting for threads that a tool left behind. ENOMEM is the one code that says why."""
+    code = 1
+    try:
+        serve(sock, seed, limits)
+        code = 0
+    except MemoryError:
+        code = errno.ENOMEM
+    except ConnectionError:  # the host went away in mid-reply
+        code = 0
+    finally:
+        os._exit(code)
+
+
 def main() -> None:
     """Run unjailed, for UnsafePool: `guest.py SOCKET_FD JSON`, JSON being {"seed": ..., "limits": {...}}."""
-    import rlimits
-
     order = json.loads(sys.argv[2])
     sock = socket.socket(fileno=int(sys.argv[1]))
     sys.path.pop(0)  # this folder: its files are not for tools
     determinism.install()
     rlimits.apply(order["limits"])
-    with contextlib.suppress(ConnectionError):  # the host went away in mid-reply
-        serve(sock, order["seed"], order["limits"])
-    os._exit(0)  # threads that a tool left behind must not keep the process
+    run_to_end(sock, order["seed"], order["limits"])
 
 
 if __name__ == "__main__":

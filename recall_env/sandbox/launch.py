@@ -15,7 +15,7 @@ import sys
 
 HIDDEN = "/run"  # nothing that an interpreter or nsjail needs lies there
 STAGE = "/run/stage"
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG = 1
 
 

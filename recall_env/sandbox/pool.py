@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from recall_env.errors import SandboxFailure
-from recall_env.sandbox.episode import End, Episode
+from recall_env.sandbox.episode import End, Episode, wire_pair
 from recall_env.sandbox.jail import Jail, start_jail
 from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode, Pool
@@ -37,7 +37,6 @@ class JailedProcess:
 
     def __init__(self) -> None:
         self.pidfd: int | None = None
-        self.refused: str | None = None
         self.end: End | None = None
         self.known = threading.Event()  # the zygote has said "opened" or "refused", or is gone
         self.ended = threading.Event()
@@ -173,9 +172,7 @@ class Shard:
             case {"opened": key}:
                 self.processes[key].opened(int.from_bytes(ancillary[0][2][:4], "little"))
             case {"refused": key, "why": why}:
-                process = self.processes.pop(key)
-                process.refused = why
-                process.set_end(End(lost=why))
+                self.processes.pop(key).set_end(End(lost=why))
             case {"ended": key, "wait_status": status, "cpu_s": cpu_s}:
                 self.processes.pop(key).set_end(End(status, cpu_s))
         return True
@@ -215,22 +212,25 @@ class JailPool:
             self._leave(slot)
             raise
         try:
+            session.await_process()
             session.load(source, state, mode)
         except BaseException:
             session.close()
             raise
         return session
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         self._closed = True
         self._at_end()
 
     def _fork(self, slot: int, seed: int, limits: Limits) -> "JailSession":
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = wire_pair(limits)
         try:
             with theirs:
-                for sock in (ours, theirs):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.frame_bytes)
                 process = self._shard(slot).fork(theirs, seed, limits)
             session = JailSession(self, slot, ours, process, limits)
         except BaseException:
@@ -264,10 +264,14 @@ class JailSession(Episode):
         self._pool, self._slot = pool, slot
         self._jailed = process
 
-    def load(self, source: str, state: Any, mode: Mode) -> None:
-        super().load(source, state, mode)
+    def await_process(self) -> None:
+        """Until the zygote has forked. Before the clock of loading starts: a queue there is our trouble, not the
+        author's."""
         if not self._jailed.known.wait(OPEN_TIMEOUT_S):
-            raise SandboxFailure("the jail does not answer")
+            raise SandboxFailure(f"the jail has not opened an episode within {OPEN_TIMEOUT_S:g} s")
+        if self._jailed.pidfd is None:
+            why = self._jailed.end.lost if self._jailed.end else "it is closed"
+            raise SandboxFailure(f"the jail cannot open an episode: {why}")
 
     def close(self) -> None:
         if not self._closed:
@@ -279,17 +283,20 @@ class JailSession(Episode):
 
 
 _pools: "weakref.WeakSet[JailPool]" = weakref.WeakSet()
-_shared: dict[tuple[str, int], Pool] = {}
+_shared: dict[Kind, JailPool | UnsafePool] = {}
 _shared_lock = threading.Lock()
 
 
 def shared_pool(kind: Kind = "nsjail") -> Pool:
-    """The pool of this process, made when first asked for and closed at exit. A forked child gets one of its own."""
+    """The pool of this process, with the default Limits: made when first asked for, closed at exit, made anew when
+    somebody has closed it. A forked child gets one of its own."""
+    makers = {"nsjail": JailPool, "unsafe": UnsafePool}
+    if kind not in makers:
+        raise ValueError(f"sandbox: expected one of {', '.join(makers)}, got {kind!r}")
     with _shared_lock:
-        pool = _shared.get((kind, os.getpid()))
-        if pool is None:
-            pool = _shared[kind, os.getpid()] = {"nsjail": JailPool, "unsafe": UnsafePool}[kind]()
-        return pool
+        if kind not in _shared or _shared[kind].closed:
+            _shared[kind] = makers[kind]()
+        return _shared[kind]
 
 
 def _stop_all(sessions: "weakref.WeakSet[JailSession]", shards: list[Shard | None], slots: list[Any]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recall_env.errors import SandboxFailure
-from recall_env.sandbox.episode import End, Episode
+from recall_env.sandbox.episode import End, Episode, wire_pair
 from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode
 
@@ -95,11 +95,9 @@ class UnsafePool:
         if self._closed:
             raise SandboxFailure("this pool is closed")
         limits = limits or self.limits
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = wire_pair(limits)
         try:
             with theirs:
-                for sock in (ours, theirs):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.frame_bytes)
                 session = UnsafeSession(ours, PlainProcess(theirs, seed, limits), limits)
         except BaseException:
             ours.close()
@@ -111,6 +109,10 @@ class UnsafePool:
             session.close()
             raise
         return session
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
         self._closed = True

@@ -36,6 +36,7 @@ MS_NOSUID, MS_NODEV = 2, 4
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
 CAPABILITY_VERSION_3 = 0x20080522
 REQUEST_BYTES = 4096
+LAST_UID = 65_535  # where more than one id is mapped
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -132,15 +133,12 @@ class Zygote:
 
 def become_episode(fd: int, request: dict[str, Any], uid: int | None) -> None:
     """In the child: isolate, serve, exit. Never returns into the zygote's loop."""
-    code = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        sock = isolate(fd, request["limits"], uid)
-        guest.serve(sock, request["seed"], request["limits"])
-        code = 0
+        guest.run_to_end(isolate(fd, request["limits"], uid), request["seed"], request["limits"])
     finally:
-        os._exit(code)
+        os._exit(1)
 
 
 def isolate(fd: int, limits: dict[str, Any], uid: int | None) -> socket.socket:
@@ -175,17 +173,14 @@ def drop_capabilities() -> None:
 
 def _mapped_ids() -> int:
     """How many user ids this jail has beside 0. Tried, as there is no /proc to read the map from."""
-    for count in (65535,):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.setresuid(count, count, count)
-            except OSError:
-                os._exit(1)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setresuid(LAST_UID, LAST_UID, LAST_UID)
             os._exit(0)
-        if os.waitpid(pid, 0)[1] == 0:
-            return count
-    return 0
+        finally:
+            os._exit(1)
+    return LAST_UID if os.waitpid(pid, 0)[1] == 0 else 0
 
 
 def try_isolation() -> str | None:
