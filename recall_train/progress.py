@@ -38,10 +38,11 @@ class Progress:
         self.close()
         if self._first_step is None:
             self._first_step, self._began = step - 1, time.perf_counter() - values["perf/step_s"]
+        kl = values.get("mismatch_kl/mean")  # absent when no trajectory could be learned from
         left = (time.perf_counter() - self._began) / (step - self._first_step) * (steps - step)
         self.console.print(
             f"step {step:3d}/{steps}  reward {values['reward/mean']:.3f}  success {values['rollout/success']:.2f}  "
-            f"calls {values['tools/calls']:.1f}  kl {values['mismatch_kl/mean']:.1e}  "
+            f"calls {values['tools/calls']:.1f}  kl {'-' if kl is None else f'{kl:.1e}'}  "
             f"rollout {values['perf/rollout_s']:.1f}s  train {values['perf/train_s']:.1f}s  "
             f"sync {values['perf/weight_sync_s']:.2f}s  left {left / 60:.1f} min"
         )

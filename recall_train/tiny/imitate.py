@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ Messages = list[dict[str, Any]]
 class Mistakes:
     """How often a demonstrator goes wrong: each is the chance at one decision."""
 
-    give_up: float = 0.07  # answers before the last call, with some value seen so far
-    wrong_answer: float = 0.16  # all calls made, then some other value as the answer
+    give_up: float = 0.09  # answers before the last call, with some value seen so far
+    wrong_answer: float = 0.2  # all calls made, then some other value as the answer
     wrong_value: float = 0.06  # one argument replaced by another value; goes on with the right call
     wrong_tool: float = 0.06  # another of the task's tools; goes on with the right call
     malformed: float = 0.03  # a call that is no JSON; goes on with the right call
@@ -147,14 +148,12 @@ def _malformed(name: str, arguments: dict[str, Any], rng: random.Random) -> str:
     return text.replace(mark, mark[1:], 1)
 
 
-def demonstrations(
-    tasks_file: Path, seed: int, mistakes: Mistakes, workers: int | None = None
-) -> Iterator[Demonstration]:
-    """One demonstration of each task of the file, in its order, played by several processes, each with its jails."""
+def demonstrations(tasks_file: Path, seed: int, mistakes: Mistakes) -> Iterator[Demonstration]:
+    """One demonstration of each task of the file, in its order, played by a process a core, each with its jails."""
     count = len(TaskSet.load(tasks_file))
     size = 250
     jobs = [(tasks_file, start, min(start + size, count), seed, mistakes) for start in range(0, count, size)]
-    with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
         for part in pool.map(_demonstrate_range, jobs):
             yield from part
 
