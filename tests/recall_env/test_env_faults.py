@@ -98,8 +98,9 @@ def test_the_death_of_the_jails_process_is_mended(tasks):
     try:
         env = SynToolEnv(tasks=tasks, sandbox=pool)
         env.reset(seed=4)
+        others = _jails()
         env.step(ACTIONS[0])
-        _kill_youngest_jail()
+        _kill(_jails() - others)
         assert env.step(ACTIONS[1])[4]["valid"] is True
         assert env.step(ACTIONS[2])[4]["tool_calls"][0]["value"] == 25
         assert env.telemetry()["infra_retries"] == 1
@@ -119,11 +120,14 @@ def test_a_machine_without_jails_is_told_to_the_person_and_not_trained_on(tasks)
         env.step(call("total"))
 
 
-def _kill_youngest_jail() -> None:
-    """Kill the nsjail this process started last, and what runs in it."""
-    jails = [pid for pid in _children(os.getpid()) if "nsjail" in Path(f"/proc/{pid}/comm").read_text()]
-    doomed = [max(jails), *_children(max(jails))]  # the child is the first process in the jail: all others end with it
-    for pid in reversed(doomed):
+def _jails() -> set[int]:
+    return {pid for pid in _children(os.getpid()) if "nsjail" in Path(f"/proc/{pid}/comm").read_text()}
+
+
+def _kill(jails: set[int]) -> None:
+    """Kill one jail: its nsjail, and the first process in it, with which all others in it end."""
+    (jail,) = jails
+    for pid in (*_children(jail), jail):
         os.kill(pid, signal.SIGKILL)
 
 

@@ -1,0 +1,117 @@
+"""recall-env, in this process: what it prints, where, and with what exit code."""
+
+import io
+import json
+import re
+import sys
+
+import pytest
+
+from recall_env import __main__ as cli
+from recall_env.sandbox import diagnose
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, shared_jail):
+    """run("show", ...) -> (exit code, stdout, stderr)."""
+
+    def run(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["recall-env", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exit.value.code, out, err
+
+    return run
+
+
+def test_list_prints_a_line_for_each_task_and_json_when_asked(run, tasks_file):
+    code, out, err = run("list", tasks_file)
+    assert code == 0 and err == "" and len(out.splitlines()) == 6
+    assert out.startswith("ReCall/SynTool.shop-0-v0\tshop\t-\t2\tWhat do two lamps cost?\n")
+    code, out, _ = run("list", tasks_file, "--family", "stall", "--json")
+    assert [row["id"] for row in json.loads(out)] == [f"ReCall/SynTool.shop-{i}-v0" for i in (1, 3, 5)]
+
+
+def test_show_keeps_source_and_truth_until_they_are_asked_for(run, tasks_file):
+    code, out, _ = run("show", "ReCall/SynTool.shop-1-v0", "--dataset", tasks_file)
+    assert code == 0 and "add(item: string, count: integer (optional)): add." in out and "25" not in out
+    code, out, _ = run("show", "ReCall/SynTool.shop-1-v0", "--dataset", tasks_file, "--truth", "--source", "--json")
+    shown = json.loads(out)
+    assert shown["ground_truth"] == ["25"] and shown["solution"][1]["name"] == "total" and "PRICES" in shown["source"]
+
+
+def test_play_prints_the_episode_on_stdout_and_the_result_on_stderr(run, tasks_file):
+    code, out, err = run("play", "ReCall/SynTool-v0", "gold", "--dataset", tasks_file)
+    assert code == 0 and "[tool]\n25.0\n" in out
+    assert err == "answer: reward 1, answer '25', 3 turns\n"
+    code, out, _ = run("play", "ReCall/SynTool.shop-2-v0", "gold", "--dataset", tasks_file, "--json")
+    assert json.loads(out)["info"]["task_id"] == "shop-2"
+
+
+def test_gold_that_is_not_rewarded_exits_1(run, tmp_path, make_task):
+    path = tmp_path / "wrong.jsonl"
+    path.write_text(json.dumps(make_task(ground_truth=("26",)).to_row()))
+    code, _, err = run("play", "ReCall/SynTool-v0", "gold", "--dataset", path)
+    assert code == 1 and "reward 0" in err
+
+
+def test_play_by_hand_reads_turns_up_to_an_empty_line(run, tasks_file):
+    turns = '<tool_call>\n{"name": "get_price", "arguments": {"item": "lamp"}}\n</tool_call>\n\nSo\n\\boxed{25}\n\n'
+    code, out, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file, stdin=turns)
+    assert code == 0 and "[tool]\n12.5\n" in out and "tool get_price(item: string)" in err and "reward 1" in err
+    code, _, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file)
+    assert code == 2 and err.endswith("recall-env: the episode was left: no turn came from stdin\n")
+
+
+def test_eval_prints_a_table_and_writes_every_episode(run, tasks_file, tmp_path):
+    output = tmp_path / "result.json"
+    arguments = ("ReCall/SynTool-v0", "gold", "--dataset", tasks_file, "-n", 4, "-k", 2, "--output", output)
+    code, out, err = run("eval", *arguments)
+    assert code == 0
+    assert re.search(r"^all +8 +1\.000 +\[0\.676, 1\.000\]$", out, re.MULTILINE)
+    assert "void: 0 infra, 0 environment errors; sandbox nsjail" in out
+    assert "8/8 episodes, success 1.000" in err
+    record = json.loads(output.read_text())
+    assert record["n"] == 4 and record["k"] == 2 and len(record["episodes"]) == 8
+    code, out, _ = run("eval", *arguments[:4], "-n", 1, "--json")
+    assert json.loads(out)["overall"]["success"] == 1.0
+
+
+def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
+    code, out, _ = run("doctor")
+    assert code == 0 and out.count("ok  ") + out.count("FAIL") == len(diagnose())
+    code, out, _ = run("doctor", "--json")
+    assert json.loads(out)[-1] == {**json.loads(out)[-1], "name": "jail", "ok": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lits"], "No such command 'lits'. Did you mean 'list'?"),
+        (["list", "syntol"], "no dataset 'syntol'; did you mean 'syntool'?"),
+        (["list", "FILE", "--family", "shp"], "no family 'shp'; did you mean 'shop'?"),
+        (["show", "ReCall/SynTol-v0", "--dataset", "FILE"], "did you mean 'ReCall/SynTool-v0'?"),
+        (["show", "CartPole-v1", "--dataset", "FILE"], "CartPole-v1 is no environment of ReCall"),
+        (["play", "ReCall/SynTool-v0", "glod", "--dataset", "FILE"], "no agent 'glod'; did you mean 'gold'?"),
+        (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--index", "9"], "there is no index 9"),
+        (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--max-turns", "0"], "'--max-turns'"),
+        (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--sandbox", "none"], "no sandbox 'none'"),
+        (["eval", "ReCall/SynTool-v0", "--dataset", "FILE"], "--base-url URL and --model NAME"),
+        (["eval", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--jsn"], "No such option: --jsn"),
+        (["eval"], "Missing argument"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, arguments, words):
+    code, out, err = run(*[tasks_file if argument == "FILE" else argument for argument in arguments])
+    assert code == 2 and out == ""
+    assert words in err and err.startswith("recall-env: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["list", "show", "play", "eval", "doctor"])
+def test_the_help_of_every_command_has_an_example(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0 and f"recall-env {command}" in " ".join(out.split("Example:", 1)[1].split()).replace(
+        "recall- env", "recall-env"
+    )
