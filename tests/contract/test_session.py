@@ -45,6 +45,15 @@ def chance():
 def sleep(seconds): time.sleep(seconds); return "awake"
 def spin():
     while True: pass
+hoard = []
+def fill_up():
+    size = 1 << 24
+    while size > 16:
+        try:
+            hoard.append(bytearray(size))
+        except MemoryError:
+            size //= 2
+    return len(hoard)
 def swallow(): return len(bytearray(1 << 40))
 def give_up(): sys.exit(3)
 def interrupt(): raise KeyboardInterrupt
@@ -221,6 +230,13 @@ def test_out_of_memory_ends_the_session(session):
     assert session.call("echo", {"value": 1}).status == "out_of_memory"
 
 
+def test_a_tool_that_keeps_all_memory_is_out_of_memory_wherever_it_shows(pool):
+    hoarder = pool.open(TOOLS, limits=replace(LIMITS, memory_bytes=160 << 20, call_timeout_s=10.0))
+    statuses = [hoarder.call("fill_up", {}).status, *(hoarder.call("chance", {}).status for _ in range(3))]
+    assert set(statuses) <= {"ok", "out_of_memory"} and statuses[-1] == "out_of_memory", statuses
+    hoarder.close()
+
+
 @pytest.mark.parametrize("name", ["die", "segfault"])
 def test_an_interpreter_that_vanishes_is_a_violation(session, name):
     assert session.call(name, {}).status == "violation"
@@ -360,6 +376,7 @@ def test_a_killed_jail_fails_its_sessions_and_the_pool_heals():
         pool.close()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_the_shared_pool_is_one_per_process_and_a_forked_child_gets_its_own():
     ours = shared_pool("nsjail")
     assert shared_pool("nsjail") is ours
@@ -377,8 +394,11 @@ def test_the_shared_pool_is_one_per_process_and_a_forked_child_gets_its_own():
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert session.call("echo", {"value": 2}).value == 2
     ours.close()
+    assert shared_pool("nsjail") is not ours
+    shared_pool("nsjail").close()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_killed_host_takes_its_jails_along():
     ours, theirs = os.pipe()
     pid = os.fork()
