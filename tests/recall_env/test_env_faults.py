@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,20 @@ def _jails() -> set[int]:
 
 
 def _kill(jails: set[int]) -> None:
-    """Kill one jail: its nsjail, and the first process in it, with which all others in it end."""
+    """Kill one jail: its nsjail, and the first process in it, with which the others end; wait until they have."""
     (jail,) = jails
-    for pid in (*_children(jail), jail):
+    doomed = [*_children(jail), jail]
+    for pid in doomed:
         os.kill(pid, signal.SIGKILL)
+    while any(_runs(pid) for pid in doomed):
+        time.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _children(pid: int) -> list[int]:
