@@ -4,15 +4,13 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from envs_synthetic.build import SPLITS, Seen, build, cores, plan, prove, write_parquet
+from envs_synthetic.build import SPLITS, Seen, build, cores, plan, processes, prove, write_parquet
 from envs_synthetic.families import FAMILIES
 from envs_synthetic.verify import Finding
 from recall_env.errors import RecallError
@@ -104,7 +102,7 @@ def verify_command(
     seen = Seen()
     with (
         progress(file.name, len(tasks)) as advance,
-        ProcessPoolExecutor(jobs or cores(), mp_context=get_context("spawn")) as workers,
+        processes(jobs or cores()) as workers,
     ):
         for one in workers.map(prove, [file] * len(tasks), range(len(tasks)), chunksize=8):
             findings = list(one.findings)

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from envs_synthetic.families import HELD_OUT
 from envs_synthetic.generate import N_CALLS, TRAIN_FAMILIES, generate
 from envs_synthetic.play import Trusted
 from envs_synthetic.verify import Finding, soundness
-from recall_env.errors import RecallError, TaskError
+from recall_env.errors import TaskError
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 
@@ -92,9 +93,9 @@ def content_keys(task: Task) -> set[str]:
 def build(slots: list[Slot], seen: Seen, *, jailed: bool, jobs: int, advance: Callable[[], None]) -> Iterator[Task]:
     """A kept task for every slot, in order. `advance` is called once a slot is filled.
 
-    jailed: prove each task in the jail besides. Raises RecallError when a slot cannot be filled.
+    jailed: each task proves itself in the jail, else in this process. Raises RecallError when a slot cannot be filled.
     """
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as workers:
+    with processes(jobs) as workers:
         for slot, task in zip(slots, workers.map(fill, slots, [jailed] * len(slots), chunksize=8), strict=True):
             attempt = slot
             while not seen.add(content_keys(task)):
@@ -104,15 +105,20 @@ def build(slots: list[Slot], seen: Seen, *, jailed: bool, jobs: int, advance: Ca
             yield task
 
 
+@contextmanager
+def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers that were started anew, not forked; when the block is left by an exception, what waits is dropped."""
+    workers = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield workers
+    finally:
+        workers.shutdown(wait=True, cancel_futures=True)
+
+
 def fill(slot: Slot, jailed: bool) -> Task:
-    """The first task for the slot that is sound; in a worker process."""
-    for attempt in range(5):
-        seed = slot.seed + attempt * 10 * RETRY
-        task = generate(seed, family=slot.family, n_calls=(slot.n_calls, slot.n_calls), held_out=slot.held_out)
-        findings = soundness(task, pool_of(jailed)) if jailed else []
-        if not findings:
-            return task
-    raise RecallError(f"{task.id}: {findings[0].check}: {findings[0].text}")
+    """A sound task for the slot; in a worker process."""
+    calls = (slot.n_calls, slot.n_calls)
+    return generate(slot.seed, family=slot.family, n_calls=calls, held_out=slot.held_out, pool=pool_of(jailed))
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,17 @@ MAX_DESCRIPTION_WORDS = 9
 
 
 def generate(
-    seed: int, *, family: str | None = None, n_calls: tuple[int, int] = (2, 8), held_out: bool = False
+    seed: int,
+    *,
+    family: str | None = None,
+    n_calls: tuple[int, int] = (2, 8),
+    held_out: bool = False,
+    pool: Any = None,
 ) -> Task:
     """One task of `family` (None: one of the training families) whose solution takes n_calls (low, high) calls.
 
     held_out: draw word combinations that no training task holds, for test splits (see lexicon.py).
+    pool: where the task proves itself (None: in this process); the task is the same in the jail, only surer.
     Raises RecallError for an unknown family or a range outside 2..8.
     """
     if family is not None and family not in FAMILIES:
@@ -47,7 +53,7 @@ def generate(
             task = play_out(FAMILIES[chosen](Builder(rng, Words(rng, held_out)), wanted), seed, split)
         except PlanError:
             continue
-        if task.n_calls == wanted and not soundness(task, Trusted()):
+        if task.n_calls == wanted and not soundness(task, pool or Trusted()):
             return task
     raise RecallError(f"family {family!r}, seed {seed}: no sound task in {ATTEMPTS} attempts")
 

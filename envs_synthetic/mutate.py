@@ -17,10 +17,11 @@ DATE = re.compile(r"(?<!\d)(\d{4})-(\d\d)-(\d\d)(?!\d)")
 def mutations(source: str, state: Any, truth: str, tools: set[str]) -> Iterator[tuple[str, Any]]:
     """(source, state) pairs that differ from the given ones, the likeliest to stay playable first."""
     for change in (swap_truth(truth), shift_numbers):
-        other = ast.unparse(Literals(change, tools).visit(ast.parse(source)))
+        literals = Literals(change, tools)
+        tree = literals.visit(ast.parse(source))
         other_state = changed(state, change)
-        if other != ast.unparse(ast.parse(source)) or other_state != state:
-            yield other, other_state
+        if literals.changed or other_state != state:
+            yield ast.unparse(tree), other_state
 
 
 class Literals(ast.NodeTransformer):
@@ -29,6 +30,7 @@ class Literals(ast.NodeTransformer):
     def __init__(self, change: Callable[[Any], Any], tools: set[str]) -> None:
         self.change = change
         self.tools = tools
+        self.changed = False
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return node if node.name in self.tools else self.generic_visit(node)
@@ -37,7 +39,11 @@ class Literals(ast.NodeTransformer):
         return node  # f-strings hold code, not data
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        return ast.copy_location(ast.Constant(self.change(node.value)), node)
+        other = self.change(node.value)
+        if other == node.value:
+            return node
+        self.changed = True
+        return ast.copy_location(ast.Constant(other), node)
 
 
 def changed(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -5,9 +5,11 @@ of this package filled with words of its lexicon; a source from anywhere else be
 of `recall_env.sandbox`.
 """
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 from envs_synthetic.draft import Draft, Path, Ref
@@ -20,7 +22,7 @@ class TrustedSession:
     def __init__(self, source: str, state: Any) -> None:
         self.names: dict[str, Any] = {"__name__": "tools"}
         try:
-            exec(compile(source, "<tools>", "exec"), self.names)
+            exec(compiled(source), self.names)
             if "setup" in self.names:
                 self.names["setup"](json.loads(json.dumps(state)))
         except Exception as error:
@@ -36,6 +38,11 @@ class TrustedSession:
 
     def close(self) -> None:
         self.names.clear()
+
+
+@functools.lru_cache(maxsize=32)
+def compiled(source: str) -> CodeType:
+    return compile(source, "<tools>", "exec")
 
 
 class Trusted:

@@ -20,7 +20,7 @@ from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
 
 MAX_RESULT_CHARS = 160
-MAX_PROBES = 12
+MAX_PROBES = 6
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""verify finds what it should: a sound task stays sound, and one planted defect per check is named."""
+
+from dataclasses import replace
+
+import pytest
+
+from envs_synthetic.mutate import mutations
+from envs_synthetic.play import Trusted
+from envs_synthetic.verify import CHECKS, soundness
+from recall_env.task import Solution, Task
+from recall_env.tool_call import ToolCall
+
+SOURCE = '''
+OWNERS = {"lamp": "Ana", "desk": "Ben"}
+BADGES = {"Ana": "k47", "Ben": "m12"}
+
+def find_owner(item: str):
+    """Owner of an item."""
+    if item not in OWNERS:
+        raise KeyError(f"no item {item!r}")
+    return {"owner": OWNERS[item]}
+
+def find_badge(person: str):
+    """Badge of a person."""
+    return {"badge": BADGES[person]}
+'''
+
+
+def schema(name: str, parameter: str, kind: str = "string") -> dict:
+    parameters = {"type": "object", "properties": {parameter: {"type": kind}}, "required": [parameter]}
+    return {"type": "function", "function": {"name": name, "description": f"{name}.", "parameters": parameters}}
+
+
+OWNER, BADGE = schema("find_owner", "item"), schema("find_badge", "person")
+CALLS = (ToolCall("find_owner", {"item": "lamp"}), ToolCall("find_badge", {"person": "Ana"}))
+SOUND = Task(
+    id="badge",
+    question="What is the badge of the owner of the lamp?",
+    source=SOURCE,
+    schemas=(OWNER, BADGE),
+    ground_truth=("k47",),
+    solution=Solution(CALLS, "k47"),
+    extra={"solution": {"answer_at": ["badge"]}},
+)
+DESK = ToolCall("find_owner", {"item": "desk"})
+SHORTCUT = "\ndef badge_of_owner(item: str):\n    return BADGES[OWNERS[item]]\n"
+
+DEFECTS = {
+    "no gold solution": ("schema", {"solution": None}),
+    "a gold call to an unknown tool": ("schema", {"solution": Solution((*CALLS, ToolCall("pay", {})), "k47")}),
+    "a gold argument of the wrong type": (
+        "schema",
+        {"solution": Solution((ToolCall("find_owner", {"item": 3}),), "k47")},
+    ),
+    "parameters that are no JSON Schema": ("schema", {"schemas": (schema("find_owner", "item", "strnig"), BADGE)}),
+    "a source that is not Python": ("signature", {"source": SOURCE + "\ndef ("}),
+    "a tool without a function": ("signature", {"schemas": (OWNER, BADGE, schema("pay", "sum"))}),
+    "another parameter name": ("signature", {"schemas": (OWNER, BADGE), "source": SOURCE.replace("person", "who")}),
+    "another parameter type": ("signature", {"source": SOURCE.replace("item: str", "item: int")}),
+    "a required parameter with a default": ("signature", {"source": SOURCE.replace("item: str", "item: str = ''")}),
+    "a source that does not load": ("derivation", {"source": SOURCE + "\n1 / 0\n"}),
+    "a gold call that fails": ("derivation", {"source": SOURCE.replace('"lamp"', '"sofa"')}),
+    "an asserted truth": ("derivation", {"ground_truth": ("k48",), "solution": Solution(CALLS, "k48")}),
+    "an answer at no place": ("derivation", {"extra": {"solution": {"answer_at": ["number"]}}}),
+    "results that differ": (
+        "derivation",
+        {"source": "import os\n" + SOURCE.replace('{"badge":', '{"nonce": os.urandom(8).hex(), "badge":')},
+    ),
+    "a result too long to read": (
+        "derivation",
+        {"source": SOURCE.replace('{"badge":', '{"story": "x" * 200, "badge":')},
+    ),
+    "the truth in the question": ("leak", {"question": SOUND.question + " It is not K47."}),
+    "the truth in a docstring": ("leak", {"source": SOURCE.replace("Badge of a person", "Badge such as k47")}),
+    "the truth in a schema": ("leak", {"schemas": (OWNER, BADGE | {"example": "k47"})}),
+    "an argument from nowhere": ("copied", {"question": "What is the badge of the owner of the light?"}),
+    "one call that tells all": (
+        "single_call",
+        {"source": SOURCE + SHORTCUT, "schemas": (OWNER, BADGE, schema("badge_of_owner", "item"))},
+    ),
+    "a call that changes nothing": (
+        "needed",
+        {"solution": Solution((DESK, *CALLS), "k47"), "question": SOUND.question + " Or of the desk?"},
+    ),
+    "a hard-coded answer": (
+        "data",
+        {"source": SOURCE.replace('return {"badge": BADGES[person]}', 'BADGES[person]\n    return {"badge": "k47"}')},
+    ),
+}
+
+
+def found(task: Task, pool=None) -> set[str]:
+    return {finding.check for finding in soundness(task, pool or Trusted())}
+
+
+def test_a_sound_task_has_no_findings_in_this_process_and_in_the_jail(shared_jail):
+    assert soundness(SOUND, Trusted()) == []
+    assert soundness(SOUND, shared_jail) == []
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_planted_defect_is_found_by_its_check_alone(defect):
+    check, changes = DEFECTS[defect]
+    assert found(replace(SOUND, **changes)) == {check}
+
+
+def test_every_check_has_a_planted_defect():
+    assert {check for check, _ in DEFECTS.values()} == set(CHECKS)
+
+
+def test_planted_defects_are_found_in_the_jail_too(shared_jail):
+    for defect in ("a source that does not load", "a gold call that fails", "one call that tells all"):
+        check, changes = DEFECTS[defect]
+        assert found(replace(SOUND, **changes), shared_jail) == {check}
+
+
+def test_a_declared_failure_is_no_finding_and_an_undeclared_one_is():
+    flaky = SOURCE.replace("    return {", "    if not BUSY.pop():\n        raise OSError('retry')\n    return {", 1)
+    flaky = "BUSY = [True, False]\n" + flaky
+    calls = (CALLS[0], *CALLS)
+    task = replace(SOUND, source=flaky, solution=Solution(calls, "k47"))
+    assert found(task) == {"derivation"}
+    assert found(replace(task, extra={**SOUND.extra, "calls": [{"fails": True}, {}, {}]})) == set()
+
+
+def test_without_a_place_the_answer_is_the_only_value_of_the_last_result():
+    assert found(replace(SOUND, extra={})) == set()
+    two = SOURCE.replace('{"badge":', '{"room": 1, "badge":')
+    assert found(replace(SOUND, extra={}, source=two)) == {"derivation"}
+
+
+def test_state_is_data_too():
+    source = SOURCE.replace('{"Ana": "k47", "Ben": "m12"}', "{}") + "\ndef setup(state):\n    BADGES.update(state)\n"
+    task = replace(SOUND, source=source, state={"Ana": "k47", "Ben": "m12"})
+    assert found(task) == set()
+    _, changed = next(mutations(source, task.state, "k47", set(task.tool_names)))
+    assert changed == {"Ana": "k47x", "Ben": "m12"}
+
+
+def test_an_answer_that_is_added_up_moves_when_a_summand_does():
+    source = 'PRICES = {"lamp": 214, "desk": 391}\n'
+    source += "def price(item: str):\n    return PRICES[item]\n\ndef total(values: list):\n    return sum(values)\n"
+    values = {"type": "object", "properties": {"values": {"type": "array"}}, "required": ["values"]}
+    schemas = (schema("price", "item"), {"type": "function", "function": {"name": "total", "parameters": values}})
+    calls = (
+        ToolCall("price", {"item": "lamp"}),
+        ToolCall("price", {"item": "desk"}),
+        ToolCall("total", {"values": [214, 391]}),
+    )
+    question = "What do the lamp and the desk cost?"
+    task = Task("sum", question, source, schemas, ("605",), Solution(calls, "605"))
+    assert found(task) == set()
+    assert found(replace(task, source=source.replace("sum(values)", "605"))) == {"data"}
