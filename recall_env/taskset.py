@@ -188,22 +188,21 @@ class _Jsonl:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def row(self, row: int) -> Row:
-        offset, number = self.lines[row]
+    def rows(self, lines: list[tuple[int, int]]) -> Iterator[Row]:
         with self.path.open("rb") as file:
-            file.seek(offset)
-            line = file.readline()
-        try:
-            return json.loads(line)
-        except (ValueError, RecursionError) as e:
-            raise TaskError(f"{self.path.name} line {number}: not JSON ({e})") from e
+            for offset, number in lines:
+                file.seek(offset)
+                try:
+                    yield json.loads(file.readline())
+                except (ValueError, RecursionError) as e:
+                    raise TaskError(f"{self.path.name} line {number}: not JSON ({e})") from e
 
     def task(self, row: int) -> Task:
-        return Task.from_row(self.row(row), f"{self.path.name} line {self.lines[row][1]}")
+        (fields,) = self.rows([self.lines[row]])
+        return Task.from_row(fields, f"{self.path.name} line {self.lines[row][1]}")
 
     def column(self, key: str) -> list[Any]:
-        rows = (self.row(row) for row in range(len(self)))
-        infos = (row.get("extra_info") if isinstance(row, dict) else None for row in rows)
+        infos = (row.get("extra_info") if isinstance(row, dict) else None for row in self.rows(self.lines))
         return [info.get(key) if isinstance(info, dict) else None for info in infos]
 
 
