@@ -2,9 +2,9 @@
 
 import ast
 import re
+import resource
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -73,11 +73,17 @@ def test_importing_recall_env_is_quick_and_leaves_the_heavy_packages_out():
     code = f"import sys, recall_env; print(*[m for m in {heavy.split()!r} if m in sys.modules])"
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = _children_s()
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_children_s() - start)
         assert done.stdout.split() == []
     assert min(seconds) < 0.5, f"best of three: {min(seconds):.2f} s"
+
+
+def _children_s() -> float:
+    """Processor time of ended children: unlike the clock on the wall, it does not grow with other work here."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def test_the_repository_stays_small():
