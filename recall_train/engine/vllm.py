@@ -181,6 +181,11 @@ def _import_vllm():
         if e.name != "vllm":
             raise
         raise RecallError(MISSING) from e
+    if not on_gpu:
+        from vllm.platforms import current_platform
+
+        # Else counting ranks of tokens, which nobody reads, would need a C++ compiler on the machine.
+        current_platform.simple_compile_backend = "eager"
     return vllm
 
 
