@@ -134,7 +134,7 @@ def leaves_nothing_behind():
     """Fails the test that leaves a process, an open descriptor or a non-daemon thread."""
     before = _held()
     yield
-    deadline = time.monotonic() + 3.0
+    deadline = time.monotonic() + 2.0
     while (left := _left(before)) and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.02)  # a killed process is gone when its parent has seen it
