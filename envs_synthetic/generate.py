@@ -9,7 +9,7 @@ from typing import Any
 
 from envs_synthetic.draft import MAX_TOOLS, Builder, Draft
 from envs_synthetic.families import FAMILIES, HELD_OUT
-from envs_synthetic.lexicon import Words
+from envs_synthetic.lexicon import NoWordLeft, Words
 from envs_synthetic.play import PlanError, Trusted, leaves, resolve
 from envs_synthetic.verify import soundness
 from recall_env.errors import RecallError
@@ -51,7 +51,7 @@ def generate(
         wanted = rng.choices(range(low, high + 1), [N_CALLS[n] for n in range(low, high + 1)])[0]
         try:
             task = play_out(FAMILIES[chosen](Builder(rng, Words(rng, held_out)), wanted), seed, split)
-        except PlanError:
+        except (PlanError, NoWordLeft):
             continue
         if task.n_calls == wanted and not soundness(task, pool or Trusted()):
             return task

@@ -82,6 +82,10 @@ LISTS: dict[str, tuple[str, ...]] = {
 ROWS = {kind: len(words) // WIDTH for kind, words in LISTS.items()}  # rows of the grid; a shorter rest is unused
 
 
+class NoWordLeft(ValueError):
+    """A draft that needs more words of a kind than one task may use."""
+
+
 class Words:
     """Draws the words of one task; no word comes twice. A kind holds at least WIDTH words; more raise ValueError."""
 
@@ -99,7 +103,7 @@ class Words:
             self.rng.shuffle(cells)
             self.left[kind] = cells
         if not self.left[kind]:
-            raise ValueError(f"a task may use at most {WIDTH} words of kind {kind!r}")
+            raise NoWordLeft(f"a task may use at most {WIDTH} words of kind {kind!r}")
         return self.left[kind].pop()
 
     def several(self, kind: str, count: int) -> list[str]:

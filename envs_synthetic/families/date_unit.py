@@ -50,7 +50,7 @@ def dates(b: Builder, n_calls: int) -> Draft:
         shifts = [b.pick(sorted(set(shifts))[:3]) for _ in shifts]
     spare = [s for s in SHIFTS if s not in shifts]
     offered = list(dict.fromkeys(shifts)) + (b.rng.sample(spare, 1) if b.rng.random() < 0.4 else [])
-    start_name = b.spell(b.pick(("date", "day", "start"))) if not b.camel else b.pick(("date", "fromDate"))
+    start_name = b.spell(b.pick(("day", "start", "start_date", "from_date")))
     tools = {shift: shift_tool(b, shift, start_name) for shift in offered}
 
     thing = f"{prefix} {names[0]}".strip()
