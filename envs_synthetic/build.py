@@ -7,6 +7,7 @@ chance; a task that a check rejects, or that came before, is replaced by the nex
 import hashlib
 import multiprocessing
 import os
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +51,7 @@ class Slot:
 
 
 def plan(split: Split, n: int, seed: int, calls: tuple[int, int]) -> list[Slot]:
-    """n slots: families in turn, and within each family the numbers of calls in the shares of N_CALLS."""
+    """n slots: as many of each family, within each the numbers of calls in the shares of N_CALLS; in mixed order."""
     low, high = calls
     shares = {k: share for k, share in N_CALLS.items() if low <= k <= high}
     given: dict[str, Counter[int]] = {family: Counter() for family in split.families}
@@ -62,6 +63,7 @@ def plan(split: Split, n: int, seed: int, calls: tuple[int, int]) -> list[Slot]:
         chosen = max(behind, key=lambda k: behind[k])
         counts[chosen] += 1
         slots.append(Slot(seed * RUN + at, family, chosen, split.held_out))
+    random.Random(f"plan/{seed}").shuffle(slots)  # whoever takes every tenth row gets every family
     return slots
 
 
