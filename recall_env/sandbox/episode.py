@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode
 from recall_env.tool_call import Status, ToolResult
 
-DEATH_WAIT_S = 2.0  # between a socket's end and the word of its process's death
+DEATH_WAIT_S = 10.0  # between a socket's end and the word of its process's death
 SEND_OVERHEAD_BYTES = 1024  # what the kernel wants beside the frame itself
 REPLY_STATUSES = frozenset({"ok", "tool_error", "out_of_memory", "unknown_tool", "output_truncated"})
 GONE: tuple[Status, ...] = ("timeout", "out_of_memory", "violation")
@@ -59,6 +60,7 @@ class Episode:
         self._gone: ToolResult | None = None  # set once the interpreter is dead
         self._lost: str | None = None  # set once our side broke
         self._closed = False
+        self._close_once = threading.Lock()
         sock.setblocking(False)
 
     def load(self, source: str, state: Any, mode: Mode) -> None:
@@ -102,21 +104,30 @@ class Episode:
             payload = wire.encode(request, self._limits.frame_bytes)
         except wire.WireError as error:
             return ToolResult("invalid_arguments", error_type="ValueError", error_message=f"the arguments: {error}")
-        if not wire.is_quiet(self._sock):
-            return self._violation("it sent a message that nobody asked for")
         try:
+            if not wire.is_quiet(self._sock):
+                return self._violation("it sent a message that nobody asked for")
             wire.send(self._sock, payload)
             return self._reply(nonce, deadline, timeout_s)
         except BlockingIOError:
             return self._violation("it does not read its connection")
-        except OSError:
+        except (OSError, ValueError):  # ValueError: another thread closed the socket
             return self._no_reply(timeout_s, time.monotonic() >= deadline)
 
     def close(self) -> None:
-        if not self._closed:
+        if self._close_once.acquire(blocking=False):  # a pool may close what its owner is closing just now
             self._closed = True
-            self._process.release()
-            self._sock.close()
+            self._release()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of our copy of the socket, and leave the parent's processes alone."""
+        self._close_once.acquire(blocking=False)
+        self._closed = True
+        self._sock.close()
+
+    def _release(self) -> None:
+        self._process.release()
+        self._sock.close()
 
     def _reply(self, nonce: str, deadline: float, timeout_s: float) -> ToolResult:
         try:
@@ -151,6 +162,8 @@ class Episode:
 
     def _no_reply(self, timeout_s: float, late: bool) -> ToolResult:
         """The wire is silent or shut: a timeout, or a death whose cause the kernel knows."""
+        if self._closed:
+            raise SandboxFailure("this session was closed during a call")
         if late:
             return self._end("timeout", f"the call took longer than {timeout_s:g} s and was stopped")
         end = self._process.wait_end(DEATH_WAIT_S)

@@ -58,13 +58,13 @@ class JailedProcess:
 
     def wait_end(self, timeout_s: float) -> End | None:
         with self._lock:
-            poll = select.poll()
             if self.pidfd is not None:
+                poll = select.poll()
                 poll.register(self.pidfd, select.POLLIN)
                 if not poll.poll(1000 * min(timeout_s, EXIT_WAIT_S)):
                     return None
-        self.ended.wait(timeout_s)  # it is dead, or unknown yet; how it died, the zygote is about to say
-        return self.end
+        self.ended.wait(timeout_s)  # it is dead; how it died, the zygote is about to say
+        return self.end or End(lost=f"its end was not reported within {timeout_s:g} s")
 
     def set_end(self, end: End) -> None:
         self.end = self.end or end
@@ -273,10 +273,9 @@ class JailSession(Episode):
             why = self._jailed.end.lost if self._jailed.end else "it is closed"
             raise SandboxFailure(f"the jail cannot open an episode: {why}")
 
-    def close(self) -> None:
-        if not self._closed:
-            super().close()
-            self._pool._leave(self._slot)
+    def _release(self) -> None:
+        super()._release()
+        self._pool._leave(self._slot)
 
     def __del__(self) -> None:
         self.close()
@@ -318,8 +317,7 @@ def _forget_in_child() -> None:
         pool._closed = True
         pool._at_end.detach()
         for session in list(pool._sessions):
-            session._closed = True
-            session._sock.close()
+            session.abandon()
         for shard in pool._shards:
             if shard is not None:
                 shard.forget()

@@ -51,6 +51,7 @@ class PlainProcess:
         )
         self._pidfd: int | None = os.pidfd_open(self.popen.pid)
         self._end: End | None = None
+        self._owner = os.getpid()
         self._lock = threading.RLock()
 
     def kill(self) -> None:
@@ -72,6 +73,8 @@ class PlainProcess:
             return self._end
 
     def release(self) -> None:
+        if os.getpid() != self._owner:
+            return  # a forked child's copy of the parent's session
         self.kill()
         self.wait_end(10.0)
         shutil.rmtree(self.scratch, ignore_errors=True)
