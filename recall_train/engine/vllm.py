@@ -119,13 +119,14 @@ class VllmEngine:
             raise RuntimeError(f"weights can be loaded only while nothing is in flight; {self.inflight} requests are")
         if self._engine is None:
             raise RuntimeError("the engine is closed")
-        if not self._awake and self._on_gpu:
-            self._engine.wake_up(["weights"])
         self._awake = False
+        asleep = self._engine.is_sleeping()
+        if asleep:
+            self._engine.wake_up(["weights"])
         # reload_weights, not the model's load_weights: the CPU build's linear layers keep a packed copy to renew.
         checked = check_weights(weights, self._shapes, self._tied)
         self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": checked})
-        if self._on_gpu:
+        if asleep:
             self._engine.wake_up(["kv_cache"])
         self._engine.reset_prefix_cache()
         self._awake = True
@@ -144,7 +145,7 @@ class VllmEngine:
             return
         self._names.clear()
         _shut_down(self._engine, self._owns_group)
-        self._engine = None
+        self._engine, self._awake = None, False
         gc.collect()
 
     def _sampling_params(self, request: Request):
