@@ -324,6 +324,25 @@ def test_eight_threads_use_sessions_at_once_without_mixing_them_up(pool):
     assert wrong == [] and not any(thread.is_alive() for thread in threads)
 
 
+def test_four_threads_get_a_thousand_calls_a_second_between_them(pool):
+    sessions = [pool.open(TOOLS, limits=Limits()) for _ in range(4)]
+
+    def work(session):
+        for turn in range(500):
+            session.call("echo", {"value": turn})
+
+    threads = [threading.Thread(target=work, args=(session,)) for session in sessions]
+    start = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rate = 2_000 / (time.monotonic() - start)
+    for session in sessions:
+        session.close()
+    assert rate > 1_000
+
+
 def test_a_closed_session_refuses_calls_and_closes_twice(pool):
     opened = pool.open(TOOLS)
     opened.close()
