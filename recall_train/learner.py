@@ -168,7 +168,8 @@ class Learner:
     def _finish(self) -> float:
         """Take the optimiser step, unless the gradient is not finite; its norm before clipping, or NaN if refused."""
         if self.settings.zero_stage == 0:
-            norm = float(torch.nn.utils.get_total_norm([p.grad for p in self.engine.module.parameters()]))
+            gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(gradients))
             if not np.isfinite(norm):
                 self.engine.zero_grad()
                 return float("nan")
