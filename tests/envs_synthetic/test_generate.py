@@ -94,6 +94,12 @@ def test_a_plan_keeps_the_shares_of_calls_in_every_family():
             assert abs(of_family.count(calls) - 5 * share) <= 1
 
 
+def test_evenly_spaced_rows_hold_every_family():
+    slots = plan(SPLITS["train"], 3000, 0, (2, 8))
+    for step in (6, 12, 50, 60):
+        assert {slot.family for slot in slots[::step]} == set(SPLITS["train"].families)
+
+
 def test_neither_case_nor_spacing_makes_a_new_question():
     task = generate(1, family="text_search")
     other = Task.from_row({**task.to_row(), "question": "  " + task.question.upper().replace(" ", "  ")})
