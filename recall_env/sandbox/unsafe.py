@@ -36,7 +36,7 @@ class PlainProcess:
     """An ordinary child process and its scratch folder."""
 
     def __init__(self, sock: socket.socket, seed: int, limits: Limits) -> None:
-        self.scratch = tempfile.mkdtemp(prefix="recall-unsafe-")
+        self.scratch = tempfile.mkdtemp(prefix=f"recall-unsafe-{os.getpid()}-")
         order = json.dumps({"seed": seed, "limits": asdict(limits)})
         guest = str(Path(__file__).with_name("guest.py"))
         self.popen = subprocess.Popen(

@@ -451,7 +451,7 @@ def traces() -> dict[str, object]:
         "files": sorted(
             str(path)
             for folder in ("/tmp", "/run", "/run/user", "/dev/shm")
-            for prefix in ("recall-", "nsjail")
+            for prefix in (f"recall-unsafe-{os.getpid()}-", "nsjail")
             for path in Path(folder).glob(f"{prefix}*")
         ),
     }
