@@ -9,7 +9,6 @@ import atexit
 import gc
 import json
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -277,22 +276,15 @@ def _check(model: config.Model, learner: config.Learner, total_steps: int) -> No
 
 def _start_process_group() -> None:
     """Join the launcher's ranks, or be the only one. For the life of the process: DeepSpeed caches its groups."""
-    if dist.is_initialized():
+    if deepspeed.comm.is_initialized():
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    if "RANK" not in os.environ:  # no launcher: one process, on loopback; DeepSpeed reads these too
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        os.environ |= {
-            "RANK": "0",
-            "LOCAL_RANK": "0",
-            "WORLD_SIZE": "1",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
+    alone = "RANK" not in os.environ  # no launcher
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists; the other variables would mislead child processes
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if alone and not dist.is_initialized():
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     # DeepSpeed would compile an op for CPU inference here, and fail where there is no compiler; nothing uses it.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
