@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from recall_env.dialect import DIALECTS
 from recall_env.errors import RecallError
+from recall_env.sandbox import diagnose, shared_pool
+from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_train.config import Config
 from recall_train.models import model_folder
@@ -28,10 +31,8 @@ def check(config: Config) -> None:
         raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install 'recall[vllm]' (CPU: see README)")
     if config.run.wandb != "off" and importlib.util.find_spec("wandb") is None:
         raise RecallError(f"run.wandb = {config.run.wandb}, but wandb is not installed: pip install 'recall[train]'")
-    if config.env.sandbox == "nsjail":
-        from recall_env.sandbox import probe
-
-        probe()
+    # Raises SandboxUnavailable where no jail can be had; the pool it starts is the one the run uses.
+    shared_pool(config.env.sandbox).open("").close()
 
 
 def on_gpu(config: Config) -> bool:
@@ -69,9 +70,7 @@ def estimate(config: Config) -> Iterator[str]:
     yield f"run: {config.run.steps} steps, {updates} optimiser updates, up to {most * config.run.steps} episodes"
 
 
-def _prompt_length(tokens: ChatTokens, task, config: Config) -> int:
-    from recall_env.dialect import DIALECTS
-
+def _prompt_length(tokens: ChatTokens, task: Task, config: Config) -> int:
     dialect = DIALECTS[config.env.dialect]
     return len(tokens.start(dialect.start(task), dialect.template_tools(task)))
 
@@ -85,7 +84,5 @@ def survey() -> Iterator[tuple[str, bool, str]]:
     for package, why in (("deepspeed", "needed to train"), ("vllm", "only for engine.kind = vllm")):
         found = importlib.util.find_spec(package) is not None
         yield package, found or package == "vllm", f"{'installed' if found else 'not installed'} ({why})"
-    from recall_env.sandbox import diagnose
-
     for what, ok, text, fix in diagnose():
         yield f"sandbox {what}", ok, text if ok or not fix else f"{text}; {fix}"
