@@ -146,7 +146,9 @@ class VllmEngine:
         self._names.clear()
         _shut_down(self._engine, self._owns_group)
         self._engine, self._awake = None, False
-        gc.collect()
+        gc.collect()  # its cycles hold the weights and the cache
+        if self._on_gpu:
+            torch.cuda.empty_cache()
 
     def _sampling_params(self, request: Request):
         return self._vllm.SamplingParams(
