@@ -12,10 +12,11 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
+from transformers import AutoModelForCausalLM
 
 from recall_env.errors import RecallError
 from recall_train.models import SHIPPED
-from recall_train.tiny.imitate import Demonstration, Mistakes, demonstrations
+from recall_train.tiny.imitate import Demonstration, Plan, demonstrations
 from recall_train.tiny.pretrain import Corpus, Shape, new_model, pretrain, tokenise
 from recall_train.tiny.tokenizer import build_tokenizer, save_tokenizer
 from recall_train.tokens import ChatTokens
@@ -27,30 +28,36 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the model goes.")] = SHIPPED["recall-tiny"],
     work: Annotated[Path, typer.Option(help="Where the stages leave their files.")] = Path("runs/tiny"),
     seed: Annotated[int, typer.Option(help="Of tasks, mistakes, initial weights and batch order.")] = 1,
-    tasks: Annotated[int, typer.Option(help="How many tasks to demonstrate, one demonstration each.")] = 100_000,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 5_000,
-    tokens_per_step: Annotated[int, typer.Option(help="Padded tokens of one optimiser step.")] = 65_536,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
-    stop_after: Annotated[str, typer.Option(help="Last stage to run: tasks, tokens or weights.")] = "weights",
+    tasks: Annotated[int, typer.Option(help="How many tasks to demonstrate.")] = 45_000,
+    plain: Annotated[int, typer.Option(help="Demonstrations of each task as it is.")] = 1,
+    renamed: Annotated[int, typer.Option(help="Demonstrations of each task in other words.")] = 1,
+    start_from: Annotated[Path | None, typer.Option(help="Go on from this model and tokenizer.")] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 4_000,
+    tokens_per_step: Annotated[int, typer.Option(help="Padded tokens of one optimiser step.")] = 131_072,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2.5e-3,
 ) -> None:
-    """Rebuild recall-tiny. For example: python -m recall_train.tiny --out /tmp/tiny --tasks 2000 --steps 200"""
+    """Rebuild recall-tiny. For example: python -m recall_train.tiny --out tiny --tasks 2000 --steps 200"""
     work.mkdir(parents=True, exist_ok=True)
     task_file = work / f"syntool-imitation-{seed}-{tasks}.parquet"
     if not task_file.exists():
         WORDS.print(f"generating {tasks} tasks of the training families, seed {seed}")
         _generate(task_file, seed, tasks)
-    if stop_after == "tasks":
-        return
-    shape = Shape()
-    corpus_file = work / f"corpus-{seed}-{tasks}.npz"
+    corpus_file = work / f"corpus-{seed}-{tasks}-{plain}-{renamed}.npz"
+    tokenizer_folder = start_from or work / f"tokenizer-{seed}-{tasks}"
     if not corpus_file.exists():
         WORDS.print("playing demonstrations in the jail")
-        _tokenise(task_file, corpus_file, work / "tokenizer", shape, seed)
-    if stop_after == "tokens":
-        return
-    tokens = ChatTokens(work / "tokenizer")
+        demos = list(demonstrations(Plan(task_file, seed, plain, renamed)))
+        success = sum(demo.success for demo in demos) / len(demos)
+        WORDS.print(f"{len(demos)} demonstrations, {success:.1%} of them successful")
+        if start_from is None:
+            _learn_tokenizer(demos, tokenizer_folder)
+        tokenise(demos, tokenizer_folder).save(corpus_file)
+    tokens = ChatTokens(tokenizer_folder)
     corpus = Corpus.load(corpus_file)
-    model = new_model(shape, tokens.tokenizer, seed)
+    if start_from is None:
+        model = new_model(Shape(), tokens.tokenizer, seed)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(start_from, dtype=torch.float32)
     count = sum(p.numel() for p in model.parameters())
     WORDS.print(f"{count / 1e6:.2f} M parameters; {len(corpus)} demonstrations, {len(corpus.ids) / 1e6:.1f} M tokens")
 
@@ -72,16 +79,12 @@ def _generate(path: Path, seed: int, count: int) -> None:
         raise SystemExit(done.returncode)
 
 
-def _tokenise(task_file: Path, corpus_file: Path, tokenizer_folder: Path, shape: Shape, seed: int) -> None:
-    """Demonstrations to tokens; the tokenizer is learned from the first of them."""
-    demos = list(demonstrations(task_file, seed, Mistakes()))
-    WORDS.print(
-        f"{len(demos)} demonstrations, {sum(demo.success for demo in demos) / len(demos):.1%} of them successful"
-    )
+def _learn_tokenizer(demos: list[Demonstration], folder: Path) -> None:
+    """Merges from the first demonstrations in their own words: made-up words are to stay in pieces."""
+    plain = [demo for demo in demos[:16_000] if not demo.renamed]
+    texts = (text for demo in plain for text in _texts(demo))
     system = demos[0].opening[0]["content"]
-    texts = (text for demo in demos[:8000] for text in _texts(demo))
-    save_tokenizer(build_tokenizer(texts, shape.vocab_size, fixed=(system,)), tokenizer_folder)
-    tokenise(demos, tokenizer_folder).save(corpus_file)
+    save_tokenizer(build_tokenizer(texts, Shape().vocab_size, fixed=(system,)), folder)
 
 
 def _texts(demo: Demonstration):

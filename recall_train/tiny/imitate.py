@@ -9,16 +9,20 @@ import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from recall_env.env import SynToolEnv
+from recall_env.errors import EnvError
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
+from recall_train.tiny.rename import content_words, renamed
 
 Messages = list[dict[str, Any]]
+
+CHUNK = 250  # tasks of one piece of work
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Demonstration:
     turns: list[str]
     replies: list[Messages]  # one shorter than turns
     success: bool
+    renamed: bool = False  # played on the task in other words (rename.py)
 
 
 def demonstrate(env: SynToolEnv, task: Task, rng: random.Random, mistakes: Mistakes) -> Demonstration:
@@ -148,21 +153,51 @@ def _malformed(name: str, arguments: dict[str, Any], rng: random.Random) -> str:
     return text.replace(mark, mark[1:], 1)
 
 
-def demonstrations(tasks_file: Path, seed: int, mistakes: Mistakes) -> Iterator[Demonstration]:
-    """One demonstration of each task of the file, in its order, played by a process a core, each with its jails."""
-    count = len(TaskSet.load(tasks_file))
-    size = 250
-    jobs = [(tasks_file, start, min(start + size, count), seed, mistakes) for start in range(0, count, size)]
+@dataclass(frozen=True)
+class Plan:
+    """What to demonstrate: every task of a file `plain` times as it is and `renamed` times in other words."""
+
+    tasks_file: Path
+    seed: int
+    plain: int = 1
+    renamed: int = 1
+    mistakes: Mistakes = field(default_factory=Mistakes)
+
+
+def demonstrations(plan: Plan) -> Iterator[Demonstration]:
+    """The demonstrations of each task, in the file's order; played by a process a core, each with its jails."""
+    count = len(TaskSet.load(plan.tasks_file))
+    starts = range(0, count, CHUNK)
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
-        for part in pool.map(_demonstrate_range, jobs):
+        for part in pool.map(_demonstrate_chunk, [plan] * len(starts), starts):
             yield from part
 
 
-def _demonstrate_range(job: tuple[Path, int, int, int, Mistakes]) -> list[Demonstration]:
-    tasks_file, start, stop, seed, mistakes = job
-    tasks = TaskSet.load(tasks_file)
+def _demonstrate_chunk(plan: Plan, start: int) -> list[Demonstration]:
+    tasks = TaskSet.load(plan.tasks_file)[start : start + CHUNK]
+    words = sorted({word for task in tasks for word in content_words(task)})
     env = SynToolEnv(tasks=tasks, max_turns=12)
+    played = []
     try:
-        return [demonstrate(env, tasks[i], random.Random(f"{seed} {i}"), mistakes) for i in range(start, stop)]
+        for number, task in enumerate(tasks, start):
+            rng = random.Random(f"{plan.seed} {number}")
+            played += [demonstrate(env, task, rng, plan.mistakes) for _ in range(plan.plain)]
+            for _ in range(plan.renamed):
+                other = renamed(task, rng, words)
+                if _solvable(env, other):
+                    played.append(replace(demonstrate(env, other, rng, plan.mistakes), renamed=True))
     finally:
         env.close()
+    return played
+
+
+def _solvable(env: SynToolEnv, task: Task) -> bool:
+    """Whether the gold solution still succeeds: renaming may have hit a word that the source's code lives by."""
+    env.reset(seed=0, options={"task": task})
+    try:
+        for call in task.solution.calls:
+            if any(env.step(call_text(call.name, call.arguments))[2:4]):
+                return False
+        return env.step(answer_text(task.solution.answer))[4]["success"]
+    except EnvError:
+        return False
