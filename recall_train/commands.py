@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from recall_env.errors import RecallError
+from recall_train.checkpoint import Checkpoints
 from recall_train.config import PRESETS, Config, load_config, to_toml
 from recall_train.metrics import read_metrics
 from recall_train.results import plot, print_results, read_results, write_results
@@ -40,7 +41,7 @@ def _finish(config: Config, folder: Path) -> None:
     write_results(results, folder / "results.json")
     plot(results, read_metrics(folder / "metrics.jsonl"), folder / "success.png")
     print_results(results, OUT)
-    model = folder / "model"
+    model = Checkpoints(folder, config.run.keep_checkpoints).latest() / "model"
     WORDS.print(f"plot: {folder / 'success.png'}   trajectories: {folder / 'trajectories'}   model: {model}")
     WORDS.print(f"next: python -m recall_train eval {folder}")
 

@@ -192,7 +192,7 @@ def k3(logp: Tensor, other_logp: Tensor) -> Tensor:
     Source: Schulman, "Approximating KL divergence" (2020); GRPO eq. 4.
     """
     d = other_logp - logp
-    return torch.exp(d) - d - 1
+    return torch.expm1(d) - d
 
 
 def total_loss(tokens: Tokens, loss: Loss) -> Tensor:

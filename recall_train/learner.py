@@ -50,7 +50,7 @@ class Learner:
         _check(model, learner, total_steps)
         self.settings, self.loss, self.seed = learner, loss, seed
         self.model_path = model_path
-        _start_process_group()
+        start_process_group()
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.device = _device()
         self.steps = 0  # calls of step()
@@ -274,7 +274,7 @@ def _check(model: config.Model, learner: config.Learner, total_steps: int) -> No
         )
 
 
-def _start_process_group() -> None:
+def start_process_group() -> None:
     """Join the launcher's ranks, or be the only one. For the life of the process: DeepSpeed caches its groups."""
     if deepspeed.comm.is_initialized():
         return

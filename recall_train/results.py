@@ -71,8 +71,8 @@ def _split_result(line: Values, split: str) -> SplitResult:
 def print_results(results: Results, console: Console) -> None:
     """The table a person waits for: first and last evaluation of each split, whole and by family."""
     table = Table(title=f"held-out success, {results.steps} steps, {results.train_s / 60:.1f} min of training")
-    for column in ("split", "before", "after", "change", "n"):
-        table.add_column(column, justify="left" if column == "split" else "right")
+    for column in ("split", "before", "after", "points", "n"):
+        table.add_column(column, justify="left" if column == "split" else "right", no_wrap=True)
     for split, evals in results.splits.items():
         first, last = evals[0], evals[-1]
         table.add_row(split, _percent(first), _percent(last), _points(last.success - first.success), str(last.n))
@@ -149,4 +149,4 @@ def _percent(result: SplitResult) -> str:
 
 
 def _points(change: float) -> str:
-    return f"{change * 100:+.1f} points"
+    return f"{change * 100:+.1f}"

@@ -125,6 +125,7 @@ class Rollout:
             trajectory.tool_calls += [{"turn": turn - 1, **call} for call in info["tool_calls"]]
         if event.terminated or event.truncated:
             if not info["valid"]:
+                trajectory.fault = info["tool_calls"][-1]["error"]["message"]
                 return [self._end(event.index, "infra")]
             trajectory.reward, trajectory.success = event.reward, info["success"]
             trajectory.score = info["score"]["values"]

@@ -27,7 +27,7 @@ from recall_train.config import Config
 from recall_train.engine import make_engine
 from recall_train.engine.base import Engine
 from recall_train.evaluation import EvalResult, evaluate
-from recall_train.learner import Learner
+from recall_train.learner import Learner, start_process_group
 from recall_train.metrics import MetricsLog, Values
 from recall_train.models import model_folder
 from recall_train.progress import Progress
@@ -63,14 +63,17 @@ class Trainer:
         self.eval_tasks = {split: TaskSet.load(config.data.dataset, split) for split in config.data.eval_splits}
         self.tokens = ChatTokens(model)
         self.ranks = Ranks()
+        if self.ranks.size > 1:
+            start_process_group()  # before anything that the ranks do together
         self.resumed = self.ranks.first(lambda: open_run(config))
         self.checkpoints = Checkpoints(self.folder, config.run.keep_checkpoints)
         self.state = RunState()
-        self.engine = make_engine(config, model, self.tokens.stop_ids)
         self.learner = Learner(
             model, config.model, config.learner, config.loss, seed=config.run.seed,
             temperature=config.rollout.temperature, total_steps=config.run.steps,
         )  # fmt: skip
+        # After the learner, whose process group vLLM finds in place.
+        self.engine = make_engine(config, model, self.tokens.stop_ids)
         self.pool = EnvPool(lambda: make_env(config), size=config.engine.max_running, workers=config.env.workers)
         self.rollout = make_rollout(config, self.engine, self.pool, self.tokens)
         self.progress = Progress(quiet=self.ranks.rank != 0)
