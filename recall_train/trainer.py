@@ -338,7 +338,8 @@ def samples_of(groups: list[list[Trajectory]], config: Config) -> list[Sample]:
     """Trajectories of one step as training samples.
 
     A group's baseline is over its valid trajectories. Left out: infra failures, groups of equal reward, and, under
-    mask_overlong, trajectories that a budget cut short.
+    mask_overlong, trajectories that a token budget cut short. One that used up its turns without an answer is no such
+    case: it is a failure like another, else a policy that never answers would go unpunished.
     """
     samples = []
     advantages = grpo.advantages(
@@ -346,8 +347,8 @@ def samples_of(groups: list[list[Trajectory]], config: Config) -> list[Sample]:
     )
     for group, values in zip(groups, advantages, strict=True):
         for trajectory, advantage in zip([t for t in group if t.valid], values, strict=True):
-            cut = trajectory.status in ("length", "context", "max_turns")
-            if advantage == 0 or (cut and config.loss.mask_overlong):
+            overlong = trajectory.status in ("length", "context")
+            if advantage == 0 or (overlong and config.loss.mask_overlong):
                 continue
             sampled = np.array(trajectory.sampled)
             samples.append(
