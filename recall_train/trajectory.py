@@ -70,7 +70,10 @@ class Trajectory:
 
 
 class TrajectoryFile:
-    """Trajectories as JSON lines. Written beside its final name and renamed at the end: a file is whole or absent."""
+    """Trajectories as JSON lines, in ASCII: a tool's value may hold a lone surrogate, which no encoding writes.
+
+    Written beside its final name and renamed at the end: a file is whole or absent.
+    """
 
     def __init__(self, path: Path, rank: int = 0):
         self.path = path if rank == 0 else path.with_stem(f"{path.stem}-rank{rank}")
@@ -79,7 +82,7 @@ class TrajectoryFile:
         self._file = self._partial.open("w")
 
     def write(self, trajectory: Trajectory) -> None:
-        self._file.write(json.dumps(dataclasses.asdict(trajectory), ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(dataclasses.asdict(trajectory)) + "\n")
 
     def __enter__(self) -> "TrajectoryFile":
         return self

@@ -191,6 +191,14 @@ def test_a_trajectory_file_gives_back_what_was_written(tmp_path):
     assert read_trajectories(tmp_path / "t.jsonl") == [trajectory]
 
 
+@pytest.mark.parametrize("text", ["\u2028", "\x85", "\ud800", "\U0001f4a1", "\n"])
+def test_a_trajectory_file_holds_any_text_that_a_tool_may_return(tmp_path, text):
+    trajectory = Trajectory("a", 0, 0, 0, tool_calls=[{"value": f"one{text}line"}])
+    with TrajectoryFile(tmp_path / "t.jsonl") as file:
+        file.write(trajectory)
+    assert read_trajectories(tmp_path / "t.jsonl") == [trajectory]
+
+
 def test_a_trajectory_file_that_was_not_finished_is_absent(tmp_path):
     with pytest.raises(ZeroDivisionError), TrajectoryFile(tmp_path / "t.jsonl"):
         raise ZeroDivisionError
