@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 
 import attacks
+import attacks_from_inside
 import pytest
 
 from recall_env.sandbox import JailPool, Limits, UnsafePool
 
-SOURCE = Path(attacks.__file__).read_text()
+SOURCE = Path(attacks.__file__).read_text() + Path(attacks_from_inside.__file__).read_text()
 LIMITS = Limits(call_timeout_s=0.8, memory_bytes=192 << 20)
 GREETING = b"hello from the host"
 
@@ -234,7 +235,7 @@ def test_without_a_jail_the_same_attack_works(host, name):
         host.prey.write_text("untouched")
 
 
-@pytest.mark.parametrize("frame", attacks.FRAMES)
+@pytest.mark.parametrize("frame", attacks_from_inside.FRAMES)
 def test_a_forged_frame_ends_the_episode(jail, frame):
     assert jail.attack("send_a_forged_frame", frame=frame).status == "violation"
 
