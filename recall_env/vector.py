@@ -86,6 +86,7 @@ class EnvPool:
         """Wait for the operations that run, drop those that wait, close every environment. Harmless twice."""
         self._closed.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._pending = 0  # of what was cancelled no event will come: recv must not wait for it
         envs, self._envs = self._envs, [None] * self.size
         for env in envs:
             if env is not None:

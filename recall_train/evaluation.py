@@ -1,10 +1,10 @@
 """Held-out success of the model in the engine: the same rollout as in training, without groups."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from recall_env.evaluate import wilson_interval
-
 from recall_env.taskset import TaskSet
 from recall_train.ranks import Ranks
 from recall_train.rollout import Play, Rollout, mix_seed
@@ -67,9 +67,10 @@ def evaluate(
     mine = range(ranks.rank, n, ranks.size)
     plays = [Play(tasks[i % len(tasks)], i, 0, mix_seed(seed, i), mix_seed(seed, i, 1)) for i in mine]
     played = []
-    for trajectory in rollout.play(plays, temperature):
-        on_end(trajectory)
-        played.append(Outcome(trajectory.valid, trajectory.success, trajectory.family, len(trajectory.tool_calls)))
+    with closing(rollout.play(plays, temperature)) as ended:  # an error in on_end ends the episodes in flight at once
+        for trajectory in ended:
+            on_end(trajectory)
+            played.append(Outcome(trajectory.valid, trajectory.success, trajectory.family, len(trajectory.tool_calls)))
     played = [outcome for one in ranks.gather(played) for outcome in one]
     valid = [t for t in played if t.valid]
     families: dict[str, tuple[int, int]] = {}

@@ -8,6 +8,7 @@ batch: each trajectory is submitted again as soon as its own tools have answered
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -237,13 +238,14 @@ def collect_groups(
     for _ in range(tasks):
         add_group()
     refills = 0
-    for trajectory in rollout.play(_Refilled(queue)):
-        on_end(trajectory)
-        group = groups[trajectory.group]
-        group.append(trajectory)
-        if len(group) == group_size and refills < max_refills and not has_variance(group):
-            refills += 1
-            add_group()
+    with closing(rollout.play(_Refilled(queue))) as ended:  # an error below ends the episodes in flight at once
+        for trajectory in ended:
+            on_end(trajectory)
+            group = groups[trajectory.group]
+            group.append(trajectory)
+            if len(group) == group_size and refills < max_refills and not has_variance(group):
+                refills += 1
+                add_group()
     return [sorted(group, key=lambda t: t.sample) for group in groups.values()]
 
 

@@ -120,6 +120,7 @@ def test_closing_closes_every_environment_even_when_operations_wait():
     threading.Timer(0.1, gate.set).start()
     pool.close()
     assert len(made) == 2 and all(env.closed for env in made)
+    assert pool.pending == 0 and pool.recv() == []  # no waiting for what was cancelled
 
 
 def test_episodes_in_jails_run_side_by_side(tasks, jail):

@@ -152,6 +152,17 @@ def test_collecting_twice_from_one_rollout_starts_clean(tokens, make_env, price_
     assert len(again) == 8 and all(t.success for t in again)
 
 
+def test_an_error_in_the_middle_of_a_collection_leaves_nothing_in_flight(tokens, make_env, price_task):
+    def stop(trajectory):
+        raise InterruptedError
+
+    rollout, pool = make_rollout(tokens, make_env, scripted(tokens, lambda s: [CALL, RIGHT]))
+    with pool:
+        with pytest.raises(InterruptedError) as caught:  # holds the traceback, and so every frame of the collection
+            collect_groups(rollout, lambda number: price_task, tasks=3, group_size=3, seed=1, on_end=stop)
+        assert caught.traceback and rollout.engine.inflight == 0 and pool.pending == 0
+
+
 class BrokenEnv:
     """Stands for an environment whose jail cannot be had."""
 
