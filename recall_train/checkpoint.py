@@ -11,6 +11,7 @@ from typing import Any
 
 from recall_env.errors import RecallError
 from recall_train.config import Config, load_config, to_toml
+from recall_train.metrics import read_metrics
 
 MAY_DIFFER = {"run.steps", "run.minutes", "run.save_every", "run.keep_checkpoints", "run.wandb", "run.folder"}
 
@@ -28,9 +29,10 @@ class Checkpoints:
         return complete[-1] if complete else None
 
     def begin(self, step: int) -> Path:
-        """A fresh folder to write into; it counts only after `commit`."""
+        """A fresh folder to write into; it counts only after `commit`. Removes what kills left of earlier ones."""
+        for left in self.folder.glob("partial-*"):
+            shutil.rmtree(left)
         partial = self.folder / f"partial-{step:06d}"
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         return partial
 
@@ -52,23 +54,30 @@ class Checkpoints:
 def open_run(config: Config) -> bool:
     """Claim the run folder for these settings. True when a run with the same settings is there to go on with.
 
-    Raises RecallError when the folder belongs to other settings: nothing is overwritten.
+    Raises RecallError when the folder belongs to other settings: nothing is overwritten. A run that ended before its
+    first line of metrics holds nothing, and gives way.
     """
     folder = config.run.folder
-    record = folder / "config.toml"
-    if not record.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise RecallError(f"{folder}: not empty and not a run; give --run.folder another name")
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(to_toml(config))
-        return False
-    theirs, ours = _flat(load_config([record], [])), _flat(config)
+    record, fresh = folder / "config.toml", folder / "config.partial"
+    if folder.exists() and not folder.is_dir():
+        raise RecallError(f"{folder}: a file, not a run folder; give --run.folder another name")
+    if not record.exists() and folder.exists() and any(path != fresh for path in folder.iterdir()):
+        raise RecallError(f"{folder}: not empty and not a run; give --run.folder another name")
+    begun = record.exists() and bool(read_metrics(folder / "metrics.jsonl"))
+    if begun:
+        _check_same(folder, load_config([record], []), config)
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh.write_text(to_toml(config))
+    fresh.replace(record)  # killed before this, the record is the one from before
+    return begun
+
+
+def _check_same(folder: Path, there: Config, here: Config) -> None:
+    theirs, ours = _flat(there), _flat(here)
     drift = [key for key in ours if key not in MAY_DIFFER and ours[key] != theirs[key]]
     if drift:
         what = "; ".join(f"{key} is {theirs[key]!r} there, {ours[key]!r} here" for key in drift[:3])
         raise RecallError(f"{folder}: holds a run with other settings ({what}); give --run.folder another name")
-    record.write_text(to_toml(config))
-    return True
 
 
 def _flat(config: Config) -> dict[str, Any]:

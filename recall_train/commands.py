@@ -27,7 +27,10 @@ def train(words: list[str]) -> int:
     try:
         trainer.run()
     except Interrupted:
-        WORDS.print(f"stopped after step {trainer.state.step}, saved; the same command goes on")
+        step = trainer.state.step
+        WORDS.print(
+            f"stopped after step {step}, saved; the same command goes on" if step else "stopped, nothing learned"
+        )
         return 130
     finally:
         trainer.close()

@@ -9,11 +9,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from recall_env.dialect import DIALECTS
 from recall_env.errors import RecallError
+from recall_env.nearest import did_you_mean, listed
+from recall_env.rubric import RUBRICS
 from recall_env.sandbox import diagnose, shared_pool
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_train.config import Config
 from recall_train.models import model_folder
+from recall_train.tasks import eval_tasks, training_tasks
 from recall_train.tokens import ChatTokens
 
 GIB = 2**30
@@ -22,6 +25,9 @@ GIB = 2**30
 def check(config: Config) -> None:
     """Raises RecallError, one line, for the first thing that would make the run fail later."""
     model_folder(config.model.path)
+    if config.env.rubric not in RUBRICS:
+        hint = did_you_mean(config.env.rubric, RUBRICS) or f"; there are: {listed(RUBRICS)}"
+        raise RecallError(f"env.rubric: no rubric {config.env.rubric!r}{hint}")
     if config.model.device == "cuda" and not torch.cuda.is_available():
         raise RecallError(
             "model.device = cuda, but torch sees no GPU here; on a laptop use --model.device cpu, "
@@ -31,6 +37,9 @@ def check(config: Config) -> None:
         raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install 'recall[vllm]' (CPU: see README)")
     if config.run.wandb != "off" and importlib.util.find_spec("wandb") is None:
         raise RecallError(f"run.wandb = {config.run.wandb}, but wandb is not installed: pip install 'recall[train]'")
+    for tasks in (training_tasks(config), *eval_tasks(config).values()):
+        for _ in tasks:  # reads every row: a bad one raises TaskError, which names it
+            pass
     # Raises SandboxUnavailable where no jail can be had; the pool it starts is the one the run uses.
     shared_pool(config.env.sandbox).open("").close()
 

@@ -33,6 +33,7 @@ from recall_train.models import model_folder
 from recall_train.progress import Progress
 from recall_train.ranks import Ranks
 from recall_train.rollout import Rollout, check_infra, collect_groups, has_variance, mix_seed
+from recall_train.tasks import eval_tasks, training_tasks
 from recall_train.tokens import ChatTokens
 from recall_train.trajectory import Trajectory, TrajectoryFile
 
@@ -59,8 +60,7 @@ class Trainer:
         self.config = config
         self.folder = config.run.folder
         model = model_folder(config.model.path)
-        self.tasks = _training_tasks(config)
-        self.eval_tasks = {split: TaskSet.load(config.data.dataset, split) for split in config.data.eval_splits}
+        self.tasks, self.eval_tasks = training_tasks(config), eval_tasks(config)
         self.tokens = ChatTokens(model)
         self.ranks = Ranks()
         if self.ranks.size > 1:
@@ -88,22 +88,22 @@ class Trainer:
         self._resume()
         previous = signal.signal(signal.SIGINT, self._on_sigint)
         evals: dict[int, dict[str, EvalResult]] = {}
-        log = MetricsLog(self.folder, resume_at=self.state.step, wandb_mode=config.run.wandb,
+        log = MetricsLog(self.folder, resume_at=self.state.step or None, wandb_mode=config.run.wandb,
                          config=config.model_dump(mode="json"), quiet=self.ranks.rank != 0)  # fmt: skip
         try:
             with log:
-                if self.state.step == 0:
-                    evals[0] = self._evaluate(log)
-                while not self._finished():
-                    self._train_step(log)
-                    step = self.state.step
-                    last = self._finished()
-                    if last or (config.eval.every and step % config.eval.every == 0):
+                while True:
+                    step, last = self.state.step, self._finished()
+                    due = step == 0 or last or (config.eval.every and step % config.eval.every == 0)
+                    if due:
                         evals[step] = self._evaluate(log)
                     if last or step % config.run.save_every == 0:
                         self._save()
                     if self._stop_requested:
                         raise Interrupted
+                    if last:
+                        break
+                    self._train_step(log)
         except Interrupted:
             self._save()
             raise
@@ -172,10 +172,13 @@ class Trainer:
         return self.tasks.select(max_calls=int(grown))
 
     def _evaluate(self, log: MetricsLog) -> dict[str, EvalResult]:
-        """Success on every evaluation split, with the learner's weights of now."""
-        self._sync()
+        """Success on every evaluation split not yet in the log, with the learner's weights of now."""
         settings, results = self.config.eval, {}
-        for split, tasks in self.eval_tasks.items():
+        logged = self.ranks.first(lambda: log.evaluated(self.state.step))
+        todo = {split: tasks for split, tasks in self.eval_tasks.items() if split not in logged}
+        if todo:
+            self._sync()
+        for split, tasks in todo.items():
             bar = self.progress.phase(f"step {self.state.step} eval {split}", settings.n)
             with TrajectoryFile(self._trajectory_path(f"eval-{split}"), self.ranks.rank) as file:
                 watched = self._watched(bar)
@@ -294,8 +297,7 @@ def evaluate_run(config: Config, folder: Path) -> list[EvalResult]:
     try:
         rollout = make_rollout(config, engine, pool, tokens)
         results = []
-        for split in config.data.eval_splits:
-            tasks = TaskSet.load(config.data.dataset, split)
+        for split, tasks in eval_tasks(config).items():
             advance = progress.phase(f"eval {split}", config.eval.n)
             results.append(
                 evaluate(
@@ -360,17 +362,6 @@ def samples_of(groups: list[list[Trajectory]], config: Config) -> list[Sample]:
                 )
             )
     return samples
-
-
-def _training_tasks(config: Config) -> TaskSet:
-    data = config.data
-    tasks = TaskSet.load(data.dataset, data.split).select(families=data.families or None, max_calls=data.max_calls)
-    if not len(tasks):
-        raise RecallError(
-            f"data: no task of {data.dataset!r} ({data.split}) is left after families = {list(data.families)} and "
-            f"max_calls = {data.max_calls}"
-        )
-    return tasks
 
 
 def _mean(values: list[float]) -> float:

@@ -1,0 +1,26 @@
+"""Which Tasks a run trains on and is evaluated on. Not here: which of them a step draws (trainer.py)."""
+
+from recall_env.errors import RecallError
+from recall_env.taskset import TaskSet
+from recall_train.config import Config
+
+
+def training_tasks(config: Config) -> TaskSet:
+    """Raises RecallError when the set cannot be opened, or nothing of it is left."""
+    data = config.data
+    tasks = TaskSet.load(data.dataset, data.split).select(families=data.families or None, max_calls=data.max_calls)
+    if not len(tasks):
+        raise RecallError(
+            f"data: no task of {data.dataset!r} ({data.split}) is left after families = {list(data.families)} and "
+            f"max_calls = {data.max_calls}"
+        )
+    return tasks
+
+
+def eval_tasks(config: Config) -> dict[str, TaskSet]:
+    """By split. Raises RecallError when one cannot be opened, or is empty."""
+    splits = {split: TaskSet.load(config.data.dataset, split) for split in config.data.eval_splits}
+    for split, tasks in splits.items():
+        if not len(tasks):
+            raise RecallError(f"data: {config.data.dataset!r} ({split}) holds no task")
+    return splits
