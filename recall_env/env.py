@@ -23,9 +23,8 @@ from recall_env.sandbox.session import Pool
 from recall_env.spaces import Unicode
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
 
-_AGENT_STATUSES = frozenset(["parse_error", "unknown_tool", "invalid_arguments"])
 _CHOICES = ("task", "index", "id")
 _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
 
@@ -285,7 +284,7 @@ def _blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
     statuses = {result.status for _, result in results} - {"ok"}
     if not statuses:
         return None
-    return "agent" if statuses & _AGENT_STATUSES else "tool"
+    return "agent" if statuses & AGENT_STATUSES else "tool"
 
 
 def _call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Status = Literal[
     "output_truncated",  # the value or what was printed is longer than the limit; a cut text came back
     "sandbox_failure",  # infrastructure: never the agent's fault, never shown to it
 ]
+AGENT_STATUSES = frozenset(["parse_error", "unknown_tool", "invalid_arguments"])  # the call never reached the tool
 
 
 @dataclass(frozen=True)

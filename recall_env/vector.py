@@ -9,11 +9,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 
 from recall_env.errors import RecallError
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An environment that measures itself, as SynToolEnv does."""
+
+    def telemetry(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class Event:
     """What one reset or step came to. After a reset, reward is 0 and nothing has ended.
 
     error: what the environment raised instead; the other fields then hold nothing.
+    telemetry: of the episode so far; empty when the environment has none.
     """
 
     index: int
@@ -29,6 +37,7 @@ class Event:
     terminated: bool = False
     truncated: bool = False
     info: dict[str, Any] = field(default_factory=dict)
+    telemetry: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
 
 
@@ -127,4 +136,5 @@ class EnvPool:
         env = self._envs[index]
         if env is None:
             raise RecallError(f"EnvPool: slot {index} was never reset")
-        return Event(index, *env.step(action))
+        outcome = env.step(action)
+        return Event(index, *outcome, telemetry=env.telemetry() if isinstance(env, Measured) else {})

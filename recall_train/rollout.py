@@ -17,6 +17,7 @@ from recall_env.errors import EnvError, RecallError, SandboxFailure
 from recall_env.task import Task
 from recall_env.vector import EnvPool, Event
 from recall_train.engine.base import Engine, Generation, Request
+from recall_train.ranks import Ranks
 from recall_train.tokens import ChatTokens
 from recall_train.trajectory import Trajectory
 
@@ -41,7 +42,7 @@ class RolloutStats:
     engine_s: float = 0.0
     env_wait_s: float = 0.0  # time in which the engine had to stand still for tools
     max_inflight: int = 0
-    tool_s: list[float] = field(default_factory=list)  # latency of each environment step, wall clock
+    call_s: list[float] = field(default_factory=list)  # of each tool call in its jail; waiting for a worker not counted
 
 
 class Rollout:
@@ -88,7 +89,7 @@ class Rollout:
     def _begin(self, play: Play, temperature: float) -> None:
         slot = self._free.popleft()
         trajectory = Trajectory(play.task.id, play.group, play.sample, play.seed, family=play.task.family)
-        self._live[slot] = _Live(trajectory, play, temperature, sent_at=time.perf_counter())
+        self._live[slot] = _Live(trajectory, play, temperature)
         self.pool.reset(slot, seed=play.env_seed, options={"task": play.task})
 
     def _advance(self) -> list[Trajectory]:
@@ -115,8 +116,10 @@ class Rollout:
 
     def _on_event(self, event: Event) -> list[Trajectory]:
         live = self._live[event.index]
-        self.stats.tool_s.append(time.perf_counter() - live.sent_at)
         trajectory = live.trajectory
+        calls = event.telemetry.get("call_s", [])  # of the whole episode
+        self.stats.call_s += calls[live.timed :]
+        live.timed = len(calls)
         if event.error is not None:
             return [self._void(event.index, event.error)]
         info = event.info
@@ -167,7 +170,6 @@ class Rollout:
             return [self._end(slot, "context" if full else "length")]
         text = self.tokens.text(ids)
         live.trajectory.messages.append({"role": "assistant", "content": self.prefill + text})
-        live.sent_at = time.perf_counter()
         self.pool.send(slot, text)
         return []
 
@@ -200,7 +202,7 @@ class _Live:
     trajectory: Trajectory
     play: Play
     temperature: float
-    sent_at: float
+    timed: int = 0  # calls of this episode that are in the stats
 
 
 def mix_seed(*parts: int) -> int:
@@ -270,16 +272,13 @@ def has_variance(group: list[Trajectory]) -> bool:
     return len(rewards) > 1 and max(rewards) - min(rewards) > 1e-9
 
 
-def infra_frac(trajectories: list[Trajectory]) -> float:
-    """Share of trajectories lost to our own faults."""
-    return sum(t.status == "infra" for t in trajectories) / max(1, len(trajectories))
-
-
-def check_infra(trajectories: list[Trajectory], limit: float) -> None:
-    """Raises RecallError when more was lost to infrastructure than the run may lose."""
-    if (frac := infra_frac(trajectories)) > limit:
-        fault = next((t.fault for t in trajectories if t.fault), "no text")
+def check_infra(trajectories: list[Trajectory], limit: float, ranks: Ranks) -> None:
+    """Collective. Raises RecallError, on every rank, when more was lost to infrastructure than the run may lose."""
+    every = ranks.gather((len(trajectories), [t.fault for t in trajectories if t.status == "infra"]))
+    played, faults = sum(count for count, _ in every), [fault for _, faults in every for fault in faults]
+    frac = len(faults) / max(1, played)
+    if frac > limit:
         raise RecallError(
-            f"{frac:.0%} of this step's episodes were lost to infrastructure (limit {limit:.0%}): {fault}; "
+            f"{frac:.0%} of this step's episodes were lost to infrastructure (limit {limit:.0%}): {faults[0]}; "
             "run `recall-env doctor`, or raise rollout.max_infra_frac"
         )

@@ -6,7 +6,6 @@ Everything a rerun needs is in the run folder; killed at any moment, the same co
 
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +19,20 @@ from recall_env.errors import RecallError
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.vector import EnvPool
-from recall_train import grpo, weights
-from recall_train.batch import Sample
+from recall_train import weights
 from recall_train.checkpoint import Checkpoints, open_run
 from recall_train.config import Config
 from recall_train.engine import make_engine
 from recall_train.engine.base import Engine
 from recall_train.evaluation import EvalResult, evaluate
 from recall_train.learner import Learner, start_process_group
-from recall_train.metrics import MetricsLog, Values
+from recall_train.metrics import MetricsLog
 from recall_train.models import model_folder
 from recall_train.progress import Progress
 from recall_train.ranks import Ranks
-from recall_train.rollout import Rollout, check_infra, collect_groups, has_variance, mix_seed
+from recall_train.rollout import Rollout, check_infra, collect_groups, mix_seed
+from recall_train.rollout_metrics import rollout_metrics
+from recall_train.samples import samples_of
 from recall_train.tasks import eval_tasks, training_tasks
 from recall_train.tokens import ChatTokens
 from recall_train.trajectory import Trajectory, TrajectoryFile
@@ -99,7 +99,7 @@ class Trainer:
                         evals[step] = self._evaluate(log)
                     if last or step % config.run.save_every == 0:
                         self._save()
-                    if self._stop_requested:
+                    if any(self.ranks.gather(self._stop_requested)):
                         raise Interrupted
                     if last:
                         break
@@ -129,15 +129,15 @@ class Trainer:
         groups = self._collect()
         rollout_s = time.perf_counter() - began - sync_s
         played = [t for group in groups for t in group]
-        check_infra(played, self.config.rollout.max_infra_frac)
+        check_infra(played, self.config.rollout.max_infra_frac, self.ranks)
         self.engine.sleep()
         train_began = time.perf_counter()
-        learned = self.learner.step(samples_of(groups, self.config))
+        learned = self.learner.step(samples_of(groups, self.config, self.ranks))
         train_s = time.perf_counter() - train_began
         self.state.step += 1
         step_s = time.perf_counter() - began
-        self.state.train_s += step_s
-        values = self._rollout_metrics(groups) | learned | {
+        self.state.train_s += self.ranks.first(lambda: step_s)  # one clock decides for all when run.minutes are over
+        values = rollout_metrics(groups, self.rollout.stats, self.ranks) | learned | {
             "perf/rollout_s": rollout_s, "perf/train_s": train_s, "perf/weight_sync_s": sync_s, "perf/step_s": step_s,
             "perf/trained_tokens_per_s": learned["batch/trained_tokens"] / max(train_s, 1e-9),
         }  # fmt: skip
@@ -153,6 +153,7 @@ class Trainer:
         tasks = self._eligible()
         order = np.random.default_rng(seed).permutation(len(tasks))
         share = self.ranks.share(rollout.tasks_per_step)
+        refills = int(rollout.max_refills * rollout.tasks_per_step) if rollout.refill else 0
 
         def draw(number: int) -> Task:
             return tasks[int(order[(number * self.ranks.size + self.ranks.rank) % len(order)])]
@@ -160,7 +161,7 @@ class Trainer:
         bar = self.progress.phase(f"step {self.state.step + 1}/{config.run.steps} rollout", share * rollout.group_size)
         return collect_groups(
             self.rollout, draw, tasks=share, group_size=rollout.group_size, seed=mix_seed(seed, self.ranks.rank),
-            max_refills=int(rollout.max_refills * share) if rollout.refill else 0, on_end=self._watched(bar),
+            max_refills=self.ranks.share(refills), on_end=self._watched(bar),
         )  # fmt: skip
 
     def _eligible(self) -> TaskSet:
@@ -195,49 +196,6 @@ class Trainer:
             self.progress.evaluated(self.state.step, results[split])
         return results
 
-    def _rollout_metrics(self, groups: list[list[Trajectory]]) -> Values:
-        """What was played this step, over all ranks."""
-        stats = self.rollout.stats
-        mine = {
-            "groups": [[t.reward for t in group if t.valid] for group in groups],
-            "zero": [not has_variance(group) for group in groups],
-            "status": Counter(t.status for group in groups for t in group),
-            "turns": [len(t.turns) for group in groups for t in group if t.valid],
-            "success": [t.success for group in groups for t in group if t.valid],
-            "calls": [len(t.tool_calls) for group in groups for t in group if t.valid],
-            "tokens": [len(t.ids) for group in groups for t in group if t.valid],
-            "call_errors": sum(c["status"] != "ok" for group in groups for t in group for c in t.tool_calls),
-            "tool_s": float(np.mean(stats.tool_s)) if stats.tool_s else 0.0,
-            "tokens_per_s": stats.sampled_tokens / max(stats.seconds, 1e-9),
-            "inflight": stats.max_inflight,
-            "env_wait_s": stats.env_wait_s,
-        }
-        every = self.ranks.gather(mine)
-        rewards = [r for one in every for group in one["groups"] for r in group]
-        status = sum((one["status"] for one in every), Counter())
-        calls = [c for one in every for c in one["calls"]]
-        cut = status["length"] + status["context"] + status["max_turns"]
-        return {
-            "reward/mean": _mean(rewards),
-            "reward/std": float(np.std(rewards)) if rewards else 0.0,
-            "rollout/success": _mean([s for one in every for s in one["success"]]),
-            "frac_reward_zero_std": _mean([z for one in every for z in one["zero"]]),
-            "rollout/groups": sum(len(one["groups"]) for one in every),
-            "rollout/turns_mean": _mean([n for one in every for n in one["turns"]]),
-            "rollout/context_tokens_mean": _mean([n for one in every for n in one["tokens"]]),
-            "rollout/tokens_per_s": sum(one["tokens_per_s"] for one in every),
-            "rollout/inflight": max(one["inflight"] for one in every),
-            "rollout/env_wait_s": max(one["env_wait_s"] for one in every),
-            "rollout/truncated_frac": (status["length"] + status["context"] + status["max_turns"])
-            / max(1, status.total()),
-            "tools/calls": _mean(calls),
-            "tools/latency_s": _mean([one["tool_s"] for one in every]),
-            "tools/error_frac": sum(one["call_errors"] for one in every) / max(1, sum(calls)),
-            "errors/agent": cut,
-            "errors/env": status["env_error"],
-            "errors/infra": status["infra"],
-        }
-
     def _sync(self) -> float:
         """Hand the learner's weights to the engine; its caches start empty, so a resumed run meets the same state."""
         began = time.perf_counter()
@@ -263,11 +221,14 @@ class Trainer:
         self.ranks.first(lambda: self.checkpoints.commit(partial, vars(self.state)))
 
     def _watched(self, advance: Callable[[], None]) -> Callable[[Trajectory], None]:
-        """Called at the end of every trajectory: move the bar, and notice Ctrl-C between trajectories."""
+        """Called at the end of every trajectory: move the bar, and notice Ctrl-C between trajectories.
+
+        Of several ranks none may leave alone, while the others wait for it: they agree at the end of the step.
+        """
 
         def on_end(trajectory: Trajectory) -> None:
             advance()
-            if self._stop_requested:
+            if self._stop_requested and self.ranks.size == 1:
                 raise Interrupted
 
         return on_end
@@ -334,35 +295,3 @@ def make_rollout(config: Config, engine: Engine, pool: EnvPool, tokens: ChatToke
         deterministic=config.rollout.deterministic,
         prefill=DIALECTS[config.env.dialect].prefill,
     )
-
-
-def samples_of(groups: list[list[Trajectory]], config: Config) -> list[Sample]:
-    """Trajectories of one step as training samples.
-
-    A group's baseline is over its valid trajectories. Left out: infra failures, groups of equal reward, and, under
-    mask_overlong, trajectories that a token budget cut short. One that used up its turns without an answer is no such
-    case: it is a failure like another, else a policy that never answers would go unpunished.
-    """
-    samples = []
-    advantages = grpo.advantages(
-        [np.array([t.reward for t in group if t.valid], dtype=np.float64) for group in groups], config.loss.kind
-    )
-    for group, values in zip(groups, advantages, strict=True):
-        for trajectory, advantage in zip([t for t in group if t.valid], values, strict=True):
-            overlong = trajectory.status in ("length", "context")
-            if advantage == 0 or (overlong and config.loss.mask_overlong):
-                continue
-            sampled = np.array(trajectory.sampled)
-            samples.append(
-                Sample(
-                    ids=np.array(trajectory.ids, dtype=np.int64),
-                    sampled=sampled,
-                    logprobs=np.array(trajectory.logprobs, dtype=np.float32),
-                    advantage=np.where(sampled, advantage, 0).astype(np.float32),
-                )
-            )
-    return samples
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else 0.0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recall_env.errors import RecallError, SandboxFailure
 from recall_env.vector import EnvPool
 from recall_train.engine.scripted import ScriptedEngine
+from recall_train.ranks import Ranks
 from recall_train.rollout import Play, Rollout, check_infra, collect_groups, has_variance, mix_seed
 from recall_train.trajectory import Trajectory, TrajectoryFile, read_trajectories
 
@@ -98,6 +99,14 @@ def test_each_trajectory_has_tools_of_its_own(tokens, make_env, price_task):
         assert [call["value"]["calls"] for call in trajectory.tool_calls] == [1, 2]
 
 
+def test_every_call_is_timed_once_and_by_itself(tokens, make_env, price_task):
+    rollout, pool = make_rollout(tokens, make_env, scripted(tokens, lambda s: [CALL, BAD_CALL, CALL, RIGHT]))
+    with pool:
+        list(rollout.play([Play(price_task, 0, i, 1, i) for i in range(3)]))
+    assert len(rollout.stats.call_s) == 6  # a refused call never reaches the jail
+    assert all(0 < seconds < 5 for seconds in rollout.stats.call_s)
+
+
 def test_a_turn_cut_at_its_budget_ends_the_trajectory_without_a_call(tokens, make_env, price_task):
     rollout, pool = make_rollout(tokens, make_env, scripted(tokens, lambda s: [CALL]), max_turn_tokens=5)
     with pool:
@@ -180,7 +189,8 @@ def test_an_infra_failure_is_void_and_past_the_limit_stops_the_run(tokens, price
     assert [t.status for t in played] == ["infra"] * 3
     assert not any(t.valid for t in played) and not has_variance(played)
     with pytest.raises(RecallError, match=r"100% .* the jail is gone"):
-        check_infra(played, 0.05)
+        check_infra(played, 0.05, Ranks())
+    check_infra(played, 1.0, Ranks())
 
 
 def test_a_bug_in_an_environment_is_not_taken_for_an_infra_failure(tokens, price_task):
