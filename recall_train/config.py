@@ -4,18 +4,20 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator
+from datetime import date, time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recall_env.errors import RecallError
 
 PRESETS = Path(__file__).parent / "presets"
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Model(Section):
@@ -74,7 +76,7 @@ class Loss(Section):
 
 class Learner(Section):
     lr: float = Field(1e-6, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     warmup_steps: int = Field(0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -125,7 +127,7 @@ def load_config(files: list[Path], overrides: list[str]) -> Config:
         _set(tree, key, value)
     _check_keys(tree, Config, "")
     try:
-        config = Config.model_validate_json(json.dumps(tree))
+        config = Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as e:
         first = e.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -139,7 +141,7 @@ def to_toml(config: Config) -> str:
     lines = []
     for name, section in config.model_dump(mode="json").items():
         lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in section.items()]
         lines.append("")
     return "\n".join(lines)
 
@@ -168,11 +170,12 @@ def _pairs(overrides: list[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _toml_value(text: str) -> Any:
-    """A TOML literal (3e-5, true, ["a"]) where it reads as one, else the text itself."""
+    """A TOML literal (3e-5, true, ["a"]) where it reads as one, else the text itself. A date stays text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return text if isinstance(value, date | time) else value
 
 
 def _merge(tree: dict[str, Any], other: dict[str, Any]) -> None:
@@ -187,6 +190,8 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     *sections, key = dotted.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise RecallError(f"--{dotted}: {section} is a value, not a section")
     tree[key] = value
 
 
