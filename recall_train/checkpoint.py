@@ -13,6 +13,7 @@ from recall_env.errors import RecallError
 from recall_train.config import Config, load_config, to_toml
 from recall_train.metrics import read_metrics
 
+RECORD, FRESH_RECORD = "config.toml", "config.partial"
 MAY_DIFFER = {"run.steps", "run.minutes", "run.save_every", "run.keep_checkpoints", "run.wandb", "run.folder"}
 
 
@@ -52,23 +53,31 @@ class Checkpoints:
 
 
 def open_run(config: Config) -> bool:
-    """Claim the run folder for these settings. True when a run with the same settings is there to go on with.
+    """Claim the run folder for these settings; `can_go_on`, with its errors."""
+    begun = can_go_on(config)
+    folder = config.run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / FRESH_RECORD
+    fresh.write_text(to_toml(config))
+    fresh.replace(folder / RECORD)  # killed before this, the record is the one from before
+    return begun
 
-    Raises RecallError when the folder belongs to other settings: nothing is overwritten. A run that ended before its
-    first line of metrics holds nothing, and gives way.
+
+def can_go_on(config: Config) -> bool:
+    """Whether the run folder holds a run with these settings; False when it is free. Changes nothing.
+
+    Raises RecallError when it holds something else: nothing is ever overwritten. A run that ended before its first
+    line of metrics holds nothing, and gives way.
     """
     folder = config.run.folder
-    record, fresh = folder / "config.toml", folder / "config.partial"
+    record = folder / RECORD
     if folder.exists() and not folder.is_dir():
         raise RecallError(f"{folder}: a file, not a run folder; give --run.folder another name")
-    if not record.exists() and folder.exists() and any(path != fresh for path in folder.iterdir()):
+    if not record.exists() and folder.exists() and any(path.name != FRESH_RECORD for path in folder.iterdir()):
         raise RecallError(f"{folder}: not empty and not a run; give --run.folder another name")
     begun = record.exists() and bool(read_metrics(folder / "metrics.jsonl"))
     if begun:
         _check_same(folder, load_config([record], []), config)
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh.write_text(to_toml(config))
-    fresh.replace(record)  # killed before this, the record is the one from before
     return begun
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from recall_env.errors import RecallError
-from recall_train.checkpoint import Checkpoints
+from recall_train.checkpoint import Checkpoints, can_go_on
 from recall_train.config import PRESETS, Config, load_config, to_toml
 from recall_train.metrics import read_metrics
 from recall_train.results import plot, print_results, read_results, write_results
@@ -16,6 +16,7 @@ OUT, WORDS = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highl
 def train(words: list[str]) -> int:
     """Train, or go on training; then print before and after."""
     config = _config(words)
+    can_go_on(config)
     from recall_train.preflight import check
 
     check(config)
@@ -57,12 +58,15 @@ def evaluate(words: list[str]) -> int:
     if not (folder / "config.toml").is_file():
         raise RecallError(f"{folder}: not a run folder (no config.toml)")
     config = load_config([folder / "config.toml"], words[1:])
+    checkpoint = Checkpoints(folder, config.run.keep_checkpoints).latest()
+    if checkpoint is None:
+        raise RecallError(f"{folder}: no checkpoint yet; the run saves every {config.run.save_every} steps")
     from recall_train.preflight import check
 
     check(config)
-    from recall_train.trainer import evaluate_run
+    from recall_train.trainer import evaluate_checkpoint
 
-    for result in evaluate_run(config, folder):
+    for result in evaluate_checkpoint(config, checkpoint):
         low, high = result.interval
         OUT.print(f"{result.split}  {result.success:.1%}  95% interval {low:.1%} to {high:.1%}  n = {result.n}")
         for family, (wins, n) in result.by_family.items():
@@ -78,6 +82,7 @@ def plan(words: list[str]) -> int:
     print(to_toml(config))
     for line in estimate(config):
         OUT.print(f"# {line}")
+    can_go_on(config)
     check(config)
     return 0
 

@@ -122,7 +122,9 @@ def load_config(files: list[Path], overrides: list[str]) -> Config:
     """
     tree: dict[str, Any] = {}
     for file in files:
-        _merge(tree, _read_toml(file))
+        settings = _read_toml(file)
+        _check_keys(settings, Config, "", f"{file}: ")
+        _merge(tree, settings)
     for key, value in _pairs(overrides):
         _set(tree, key, value)
     _check_keys(tree, Config, "")
@@ -195,16 +197,18 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[key] = value
 
 
-def _check_keys(tree: Any, model: type[BaseModel], at: str) -> None:
+def _check_keys(tree: Any, model: type[BaseModel], at: str, where: str = "") -> None:
     if not isinstance(tree, dict):
-        raise RecallError(f"{at.rstrip('.')}: expected a section with {', '.join(model.model_fields)}, got {tree!r}")
+        raise RecallError(
+            f"{where}{at.rstrip('.')}: expected a section with {', '.join(model.model_fields)}, got {tree!r}"
+        )
     for key, value in tree.items():
         if key not in model.model_fields:
             near = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.4)
             hint = f"did you mean {at}{near[0]}?" if near else f"known here: {', '.join(model.model_fields)}"
-            raise RecallError(f"{at}{key}: no such setting; {hint}")
+            raise RecallError(f"{where}{at}{key}: no such setting; {hint}")
         if isinstance(kind := model.model_fields[key].annotation, type) and issubclass(kind, BaseModel):
-            _check_keys(value, kind, f"{at}{key}.")
+            _check_keys(value, kind, f"{at}{key}.", where)
 
 
 def _check_pairs(config: Config) -> None:

@@ -1,11 +1,13 @@
-"""Everything that can be refused before a model is loaded, and what a run will need. Used by train, plan, doctor."""
+"""Everything that can be refused before a model is loaded, and what a run will need. Used by train, plan, doctor.
+
+torch and transformers take seconds to import, so `check` does without them where it can: most mistakes are answered
+at once.
+"""
 
 import importlib.util
 import platform
 from collections.abc import Iterator
-
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from typing import TYPE_CHECKING
 
 from recall_env.dialect import DIALECTS
 from recall_env.errors import RecallError
@@ -17,7 +19,9 @@ from recall_env.taskset import TaskSet
 from recall_train.config import Config
 from recall_train.models import model_folder
 from recall_train.tasks import eval_tasks, training_tasks
-from recall_train.tokens import ChatTokens
+
+if TYPE_CHECKING:
+    from recall_train.tokens import ChatTokens
 
 GIB = 2**30
 
@@ -28,11 +32,6 @@ def check(config: Config) -> None:
     if config.env.rubric not in RUBRICS:
         hint = did_you_mean(config.env.rubric, RUBRICS) or f"; there are: {listed(RUBRICS)}"
         raise RecallError(f"env.rubric: no rubric {config.env.rubric!r}{hint}")
-    if config.model.device == "cuda" and not torch.cuda.is_available():
-        raise RecallError(
-            "model.device = cuda, but torch sees no GPU here; on a laptop use --model.device cpu, "
-            "or the demo preset (python -m recall_train with no file)"
-        )
     if config.engine.kind == "vllm" and importlib.util.find_spec("vllm") is None:
         raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install 'recall[vllm]' (CPU: see README)")
     if config.run.wandb != "off" and importlib.util.find_spec("wandb") is None:
@@ -40,16 +39,28 @@ def check(config: Config) -> None:
     for tasks in (training_tasks(config), *eval_tasks(config).values()):
         for _ in tasks:  # reads every row: a bad one raises TaskError, which names it
             pass
+    if config.model.device == "cuda" and not on_gpu(config):
+        raise RecallError(
+            "model.device = cuda, but torch sees no GPU here; on a laptop use --model.device cpu, "
+            "or the demo preset (python -m recall_train with no file)"
+        )
     # Raises SandboxUnavailable where no jail can be had; the pool it starts is the one the run uses.
     shared_pool(config.env.sandbox).open("").close()
 
 
 def on_gpu(config: Config) -> bool:
+    import torch
+
     return config.model.device != "cpu" and torch.cuda.is_available()
 
 
 def estimate(config: Config) -> Iterator[str]:
     """What one step holds and what it takes, in words. Counts are exact for weights; prompts are measured on tasks."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from recall_train.tokens import ChatTokens
+
     path = model_folder(config.model.path)
     try:
         shape = AutoConfig.from_pretrained(path)
@@ -79,13 +90,15 @@ def estimate(config: Config) -> Iterator[str]:
     yield f"run: {config.run.steps} steps, {updates} optimiser updates, up to {most * config.run.steps} episodes"
 
 
-def _prompt_length(tokens: ChatTokens, task: Task, config: Config) -> int:
+def _prompt_length(tokens: "ChatTokens", task: Task, config: Config) -> int:
     dialect = DIALECTS[config.env.dialect]
     return len(tokens.start(dialect.start(task), dialect.template_tools(task)))
 
 
 def survey() -> Iterator[tuple[str, bool, str]]:
     """(what, fine, in words) for packages, devices and the jail."""
+    import torch
+
     yield "python", True, platform.python_version()
     yield "torch", True, torch.__version__
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

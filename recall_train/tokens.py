@@ -23,6 +23,9 @@ class ChatTokens:
 
     def __init__(self, model_path: str | Path):
         """Raises RecallError when the tokenizer cannot be loaded or its template does not append."""
+        folder = Path(model_path)
+        if folder.is_dir() and not any((*folder.glob("tokenizer*"), *folder.glob("vocab*"))):
+            raise RecallError(f"{model_path}: no tokenizer here (tokenizer.json); expected a Hugging Face model folder")
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(str(model_path))
         except (OSError, ValueError) as e:

@@ -15,7 +15,6 @@ import numpy as np
 
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
-from recall_env.errors import RecallError
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.vector import EnvPool
@@ -243,13 +242,8 @@ class Trainer:
         return self.folder / "trajectories" / f"{kind}-{step:06d}.jsonl"
 
 
-def evaluate_run(config: Config, folder: Path) -> list[EvalResult]:
-    """Held-out success of the newest checkpoint in a run folder, on this process alone; the folder is not changed.
-
-    Raises RecallError when nothing was saved yet."""
-    checkpoint = Checkpoints(folder, config.run.keep_checkpoints).latest()
-    if checkpoint is None:
-        raise RecallError(f"{folder}: no checkpoint yet; the run saves every {config.run.save_every} steps")
+def evaluate_checkpoint(config: Config, checkpoint: Path) -> list[EvalResult]:
+    """Held-out success of a checkpoint's model, on this process alone; nothing is written."""
     model = str(checkpoint / "model")
     tokens = ChatTokens(model)
     engine = make_engine(config, model, tokens.stop_ids)

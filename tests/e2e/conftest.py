@@ -9,6 +9,9 @@ from types import MappingProxyType
 
 import pytest
 
+from recall_env.task import Solution, Task
+from recall_env.tool_call import ToolCall
+
 Start = Callable[..., subprocess.Popen]
 
 
@@ -31,3 +34,14 @@ def start(
 @pytest.fixture(scope="session")
 def start_command() -> Start:
     return start
+
+
+@pytest.fixture(scope="session")
+def shop_tasks() -> list[Task]:
+    """Two data points that nothing is wrong with."""
+    schema = {"type": "function", "function": {"name": "price", "description": "Price.", "parameters": {}}}
+    solution = Solution((ToolCall("price", {}),), "12")
+    return [
+        Task(f"shop-{n}", "What does it cost?", "def price(): return 12", (schema,), ("12",), solution, n_calls=1)
+        for n in range(2)
+    ]
