@@ -9,6 +9,7 @@ import atexit
 import gc
 import json
 import os
+import resource
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers import PreTrainedModel
 from recall_env.errors import RecallError
 from recall_train import config, grpo
 from recall_train.batch import Microbatch, Sample, pack
+from recall_train.flops import PEAK_BF16, decoder_elements, training_flops
 from recall_train.model import Policy, copy_tokenizer, load_model, to_device
 from recall_train.sums import StepSums
 
@@ -56,6 +58,9 @@ class Learner:
         self.steps = 0  # calls of step()
         self.updates = 0  # optimiser steps taken
         lm = load_model(model_path, model.dtype, model.attention, self.device)
+        self._elements = decoder_elements(lm)
+        half_on_gpu = self.device.type == "cuda" and model.dtype == "bfloat16"
+        self._peak_flops = PEAK_BF16.get(torch.cuda.get_device_name(self.device)) if half_on_gpu else None
         if learner.gradient_checkpointing:
             lm.gradient_checkpointing_enable({"use_reentrant": False})
         self._reference = self._load_reference(model, temperature) if loss.kl_coef > 0 else None
@@ -115,9 +120,23 @@ class Learner:
             chosen = range(len(samples)) if order is None else sorted(order[part::updates])
             self._update([samples[i] for i in chosen], None if old is None else [old[i] for i in chosen], sums)
         self.steps += 1
-        values = sums.over_ranks()
-        if self.device.type == "cuda":
-            values["perf/peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        return sums.over_ranks()
+
+    def cost(self, samples: Sequence[Sample], seconds: float) -> dict[str, float]:
+        """Collective. What a step over this rank's samples took, given its wall clock, by metrics.jsonl names.
+
+        perf/peak_gib: memory at its highest since the start, of the device or, on CPU, of the process; of the rank
+        that had most. perf/mfu: model FLOPs utilisation; absent for a device whose peak is not in flops.PEAK_BF16.
+        """
+        on_gpu = self.device.type == "cuda"
+        process_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB
+        peak_gib = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else process_gib
+        values = {"perf/peak_gib": self._all_reduce(peak_gib, dist.ReduceOp.MAX)}
+        if self._peak_flops is not None:
+            lengths, trained = [len(s.ids) for s in samples], [int(s.sampled.sum()) for s in samples]
+            flops = training_flops(self.lm.config, self._elements, lengths, trained)
+            flops = self._all_reduce(flops, dist.ReduceOp.SUM)
+            values["perf/mfu"] = flops / (seconds * self.world * self._peak_flops)
         return values
 
     def _update(self, samples: list[Sample], old: list[np.ndarray] | None, sums: StepSums) -> None:

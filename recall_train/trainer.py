@@ -131,8 +131,10 @@ class Trainer:
         check_infra(played, self.config.rollout.max_infra_frac, self.ranks)
         self.engine.sleep()
         train_began = time.perf_counter()
-        learned = self.learner.step(samples_of(groups, self.config, self.ranks))
+        samples = samples_of(groups, self.config, self.ranks)
+        learned = self.learner.step(samples)
         train_s = time.perf_counter() - train_began
+        learned |= self.learner.cost(samples, train_s)
         self.state.step += 1
         step_s = time.perf_counter() - began
         self.state.train_s += self.ranks.first(lambda: step_s)  # one clock decides for all when run.minutes are over

@@ -198,6 +198,14 @@ def test_the_kl_to_the_starting_weights_is_zero_at_the_start_and_grows(start):
     assert second["kl"] > 1e-4
 
 
+def test_the_cost_of_a_step_is_its_memory_and_no_utilisation_of_a_device_of_unknown_peak(start):
+    learner, samples = start(), make_samples()
+    learner.step(samples)
+    assert set(cost := learner.cost(samples, 1.0)) == {"perf/peak_gib"} and 0.1 < cost["perf/peak_gib"] < 100
+    learner._peak_flops = 1e12
+    assert 0 < learner.cost(samples, 2.0)["perf/mfu"] == pytest.approx(learner.cost(samples, 1.0)["perf/mfu"] / 2)
+
+
 def test_metrics_name_what_was_trained_on(start):
     samples = make_samples()
     metrics = start().step(samples)
