@@ -65,7 +65,8 @@ def _run(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as e:
         raise RecallError(f"{folder}: not a finished run ({Path(e.filename).name} is missing)") from e
     kept = ("commit", "hardware", "steps", "train_s", "step_s", "splits")
-    return {"seed": settings.run.seed, "model": settings.model.path, **{key: results[key] for key in kept}}
+    given = {"seed": settings.run.seed, "model": settings.model.path, "sandbox": settings.env.sandbox}
+    return {**given, **{key: results[key] for key in kept}}
 
 
 if __name__ == "__main__":

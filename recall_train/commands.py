@@ -8,14 +8,14 @@ from recall_env.errors import RecallError
 from recall_train.checkpoint import Checkpoints, can_go_on
 from recall_train.config import PRESETS, Config, load_config, to_toml
 from recall_train.metrics import read_metrics
-from recall_train.results import plot, print_results, read_results, write_results
+from recall_train.results import commit, plot, print_results, read_results, write_results
 
 OUT, WORDS = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def train(words: list[str]) -> int:
     """Train, or go on training; then print before and after."""
-    config = _config(words)
+    config, code = _config(words), commit()
     can_go_on(config)
     from recall_train.preflight import check
 
@@ -36,13 +36,13 @@ def train(words: list[str]) -> int:
     finally:
         trainer.close()
     if trainer.ranks.rank == 0:
-        _finish(config, folder)
+        _finish(config, folder, code)
     return 0
 
 
-def _finish(config: Config, folder: Path) -> None:
+def _finish(config: Config, folder: Path, code: str) -> None:
     results = read_results(folder)
-    write_results(results, folder / "results.json")
+    write_results(results, folder / "results.json", commit=code, sandbox=config.env.sandbox)
     plot(results, read_metrics(folder / "metrics.jsonl"), folder / "success.png")
     print_results(results, OUT)
     model = Checkpoints(folder, config.run.keep_checkpoints).latest() / "model"
@@ -69,6 +69,8 @@ def evaluate(words: list[str]) -> int:
     for result in evaluate_checkpoint(config, checkpoint):
         low, high = result.interval
         OUT.print(f"{result.split}  {result.success:.1%}  95% interval {low:.1%} to {high:.1%}  n = {result.n}")
+        if result.void:
+            OUT.print(f"  {result.void} void episodes are not counted: a jail broke, or a task's own code")
         for family, (wins, n) in result.by_family.items():
             OUT.print(f"  {family}  {wins / n:.1%}  n = {n}")
     return 0

@@ -82,9 +82,13 @@ def print_results(results: Results, console: Console) -> None:
     console.print(table)
 
 
-def write_results(results: Results, path: Path) -> None:
-    """The same as JSON, with what a claim needs beside it: command line is the config in the run folder."""
-    path.write_text(json.dumps({**asdict(results), "hardware": hardware(), "commit": commit()}, indent=1) + "\n")
+def write_results(results: Results, path: Path, *, commit: str, sandbox: str) -> None:
+    """The same as JSON, with what a claim needs beside it; the settings lie in the run folder.
+
+    commit: of the code when it was started, which is not what the checkout holds when a long run ends.
+    """
+    beside = {"hardware": hardware(), "commit": commit, "sandbox": sandbox}
+    path.write_text(json.dumps({**asdict(results), **beside}, indent=1) + "\n")
 
 
 def plot(results: Results, metrics: list[Values], path: Path) -> None:
