@@ -59,10 +59,8 @@ class Rollout(Section):
     max_turn_tokens: int = Field(128, ge=1)
     refill: bool = True  # replace groups without reward variance by fresh tasks (DAPO's dynamic sampling)
     max_refills: float = Field(1.0, ge=0)  # at most this many times tasks_per_step extra groups in a step
-    deterministic: bool = (
-        True  # engine steps wait for tools in flight: the same seed gives the same weights, bit for bit
-    )
-    max_infra_frac: float = Field(0.05, ge=0, le=1)  # infra failures in a step past this share stop the run
+    deterministic: bool = True  # engine steps wait for tools in flight: a seed gives the same weights, bit for bit
+    max_infra_frac: float = Field(0.05, ge=0, le=1)  # infra failures past this share of a step or evaluation stop all
 
 
 class Loss(Section):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from recall_env.evaluate import wilson_interval
 from recall_env.taskset import TaskSet
 from recall_train.ranks import Ranks
-from recall_train.rollout import Play, Rollout, mix_seed
+from recall_train.rollout import Play, Rollout, check_infra, mix_seed
 from recall_train.trajectory import Trajectory
 
 
@@ -57,21 +57,25 @@ def evaluate(
     n: int,
     seed: int,
     temperature: float,
+    max_infra_frac: float,
     ranks: Ranks,
     on_end: Callable[[Trajectory], None] = lambda trajectory: None,
 ) -> EvalResult:
     """Play n episodes, task i mod len(tasks) each, under seeds that depend on `seed` and i alone.
 
-    Each rank plays its share; every rank returns the result of all.
+    Each rank plays its share; every rank returns the result of all. Raises RecallError when more than max_infra_frac
+    of them was lost to infrastructure: 0 of 0 would read like a model that fails.
     """
-    mine = range(ranks.rank, n, ranks.size)
-    plays = [Play(tasks[i % len(tasks)], i, 0, mix_seed(seed, i), mix_seed(seed, i, 1)) for i in mine]
-    played = []
+    share = range(ranks.rank, n, ranks.size)
+    plays = [Play(tasks[i % len(tasks)], i, 0, mix_seed(seed, i), mix_seed(seed, i, 1)) for i in share]
+    trajectories: list[Trajectory] = []
     with closing(rollout.play(plays, temperature)) as ended:  # an error in on_end ends the episodes in flight at once
         for trajectory in ended:
             on_end(trajectory)
-            played.append(Outcome(trajectory.valid, trajectory.success, trajectory.family, len(trajectory.tool_calls)))
-    played = [outcome for one in ranks.gather(played) for outcome in one]
+            trajectories.append(trajectory)
+    check_infra(trajectories, max_infra_frac, ranks)
+    mine = [Outcome(t.valid, t.success, t.family, len(t.tool_calls)) for t in trajectories]
+    played = [outcome for one in ranks.gather(mine) for outcome in one]
     valid = [t for t in played if t.valid]
     families: dict[str, tuple[int, int]] = {}
     for t in sorted(valid, key=lambda t: t.family or ""):

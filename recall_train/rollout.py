@@ -279,6 +279,6 @@ def check_infra(trajectories: list[Trajectory], limit: float, ranks: Ranks) -> N
     frac = len(faults) / max(1, played)
     if frac > limit:
         raise RecallError(
-            f"{frac:.0%} of this step's episodes were lost to infrastructure (limit {limit:.0%}): {faults[0]}; "
+            f"{frac:.0%} of these episodes were lost to infrastructure (limit {limit:.0%}): {faults[0]}; "
             "run `recall-env doctor`, or raise rollout.max_infra_frac"
         )

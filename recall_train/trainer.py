@@ -181,7 +181,7 @@ class Trainer:
         if todo:
             self._sync()
         for split, tasks in todo.items():
-            bar = self.progress.phase(f"step {self.state.step} eval {split}", settings.n)
+            bar = self.progress.phase(f"step {self.state.step} eval {split}", self.ranks.share(settings.n))
             with TrajectoryFile(self._trajectory_path(f"eval-{split}"), self.ranks.rank) as file:
                 watched = self._watched(bar)
 
@@ -191,7 +191,7 @@ class Trainer:
 
                 results[split] = evaluate(
                     self.rollout, tasks, split, n=settings.n, seed=EVAL_SEED, temperature=settings.temperature,
-                    on_end=on_end, ranks=self.ranks,
+                    max_infra_frac=self.config.rollout.max_infra_frac, on_end=on_end, ranks=self.ranks,
                 )  # fmt: skip
             log.log(self.state.step, results[split].metrics())
             self.progress.evaluated(self.state.step, results[split])
@@ -259,7 +259,8 @@ def evaluate_checkpoint(config: Config, checkpoint: Path) -> list[EvalResult]:
             results.append(
                 evaluate(
                     rollout, tasks, split, n=config.eval.n, seed=EVAL_SEED, temperature=config.eval.temperature,
-                    ranks=Ranks(), on_end=lambda trajectory, advance=advance: advance(),
+                    max_infra_frac=config.rollout.max_infra_frac, ranks=Ranks(),
+                    on_end=lambda trajectory, advance=advance: advance(),
                 )
             )  # fmt: skip
         return results

@@ -92,4 +92,4 @@ def test_two_ranks_have_the_advantages_metrics_and_faults_of_one(tmp_path):
     assert first["advantages"] + second["advantages"] == alone["advantages"] != []
     assert first["metrics"] == second["metrics"] == alone["metrics"]
     assert first["error"] == second["error"] == alone["error"]
-    assert "20% of this step's episodes were lost to infrastructure (limit 10%): the jail is gone" in alone["error"]
+    assert "20% of these episodes were lost to infrastructure (limit 10%): the jail is gone" in alone["error"]
