@@ -231,6 +231,18 @@ def test_a_finished_run_prints_its_results_again_without_playing(whole):
     assert (whole.run / "metrics.jsonl").read_bytes() == lines
 
 
+def test_eval_of_a_finished_run_plays_its_last_evaluation_again(whole):
+    before = snapshot(whole.run)
+    process = whole.start(["eval", "run"], whole.folder)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    last = {key: value for line in untimed(whole.run) if line["step"] == 4 for key, value in line.items()}
+    for split in ("test", "test_families"):
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [split]]
+        assert line.startswith(f"{split}  {last[f'eval/{split}/success']:.1%}  95% interval") and line.endswith("n = 4")
+    assert snapshot(whole.run) == before
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(whole, make_command):
     killed, draw, kills = make_command("random"), random.Random(0), 0
