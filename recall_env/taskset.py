@@ -125,7 +125,9 @@ class TaskSet(Sequence[Task]):
         return self[at]
 
     def select(self, families: Iterable[str] | None = None, max_calls: int | None = None) -> "TaskSet":
-        """The tasks of these families that need at most max_calls calls; a task that does not say is left out.
+        """The tasks of these families, without those that need more than max_calls calls.
+
+        A task that does not say what it needs is kept: ReCall's own rows have no gold solution.
 
         Raises TaskError for a family that no task has.
         """
@@ -140,7 +142,7 @@ class TaskSet(Sequence[Task]):
         if max_calls is not None:
             column = self._column("n_calls")
             needed = {at: self[at].calls_needed if column[at] is None else column[at] for at in keep}
-            keep = [at for at in keep if needed[at] is not None and needed[at] <= max_calls]
+            keep = [at for at in keep if needed[at] is None or needed[at] <= max_calls]
         return self._subset([self._chosen[at] for at in keep])
 
     def spread(self, n: int) -> "TaskSet":

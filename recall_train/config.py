@@ -32,7 +32,7 @@ class Data(Section):
     split: str = "train"
     eval_splits: tuple[str, ...] = ("test", "test_families")
     families: tuple[str, ...] = ()  # train on these alone; empty: all
-    max_calls: int = Field(8, ge=1)  # leave out tasks whose gold solution needs more
+    max_calls: int = Field(8, ge=1)  # leave out tasks whose gold solution is longer; a task without one is kept
     curriculum_steps: int = Field(0, ge=0)  # steps over which max_calls grows from 2 to its value; 0: no curriculum
 
 

@@ -6,7 +6,7 @@ from recall_train.config import Config
 
 
 def training_tasks(config: Config) -> TaskSet:
-    """Raises RecallError when the set cannot be opened, or nothing of it is left."""
+    """Raises RecallError when the set cannot be opened, or nothing of it is left to begin with."""
     data = config.data
     tasks = TaskSet.load(data.dataset, data.split).select(families=data.families or None, max_calls=data.max_calls)
     if not len(tasks):
@@ -14,6 +14,8 @@ def training_tasks(config: Config) -> TaskSet:
             f"data: no task of {data.dataset!r} ({data.split}) is left after families = {list(data.families)} and "
             f"max_calls = {data.max_calls}"
         )
+    if data.curriculum_steps and not len(tasks.select(max_calls=2)):
+        raise RecallError("data.curriculum_steps: the curriculum begins at 2 calls, and every task here needs more")
     return tasks
 
 

@@ -124,11 +124,11 @@ def test_an_unknown_id_index_or_family_is_named_with_the_nearest(tasks):
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
-def test_select_keeps_families_and_short_tasks(tmp_path, make_task, on_disk):
+def test_select_keeps_families_and_tasks_that_are_not_known_to_be_long(tmp_path, make_task, on_disk):
     made = [make_task(0), make_task(1), make_task(2, n_calls=9), make_task(3, solution=None)]
     tasks = TaskSet.load(write_parquet(tmp_path / "x.parquet", made)) if on_disk else TaskSet(made)
     assert tasks.select(families=["shop"]).ids == ("shop-0", "shop-2")
-    assert tasks.select(max_calls=2).ids == ("shop-0", "shop-1")
+    assert tasks.select(max_calls=2).ids == ("shop-0", "shop-1", "shop-3")
     assert tasks.select(families=["shop"], max_calls=2).select(families=["shop"]).ids == ("shop-0",)
 
 

@@ -1,0 +1,32 @@
+"""Which data points a run trains on."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from recall_env.errors import RecallError
+from recall_train.config import load_config
+from recall_train.tasks import training_tasks
+
+
+def config_of(tmp_path, tasks, *overrides):
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(task.to_row()) + "\n" for task in tasks))
+    return load_config([], ["--data.dataset", str(tmp_path / "mine.jsonl"), *overrides])
+
+
+def test_rows_without_a_gold_solution_are_trained_on(tmp_path, price_task):
+    assert len(training_tasks(config_of(tmp_path, [replace(price_task, solution=None)]))) == 1
+
+
+def test_tasks_known_to_be_too_long_are_left_out(tmp_path, price_task):
+    tasks = [replace(price_task, id=f"needs-{n}", n_calls=n) for n in (2, 3, 4)]
+    assert training_tasks(config_of(tmp_path, tasks, "--data.max_calls", "3")).ids == ("needs-2", "needs-3")
+    with pytest.raises(RecallError, match=r"no task of .* is left after"):
+        training_tasks(config_of(tmp_path, tasks, "--data.max_calls", "1"))
+
+
+def test_a_curriculum_with_nothing_to_begin_with_is_refused(tmp_path, price_task):
+    long = replace(price_task, n_calls=3)
+    with pytest.raises(RecallError, match="begins at 2 calls, and every task here needs more"):
+        training_tasks(config_of(tmp_path, [long], "--data.curriculum_steps", "5"))
