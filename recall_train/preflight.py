@@ -18,7 +18,7 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_train.config import Config
 from recall_train.models import model_folder
-from recall_train.tasks import eval_tasks, training_tasks
+from recall_train.tasks import check_held_out, eval_tasks, training_tasks
 
 if TYPE_CHECKING:
     from recall_train.tokens import ChatTokens
@@ -39,6 +39,7 @@ def check(config: Config) -> None:
     for tasks in (training_tasks(config), *eval_tasks(config).values()):
         for _ in tasks:  # reads every row: a bad one raises TaskError, which names it
             pass
+    check_held_out(config)
     if config.model.device == "cuda" and not on_gpu(config):
         raise RecallError(
             "model.device = cuda, but torch sees no GPU here; on a laptop use --model.device cpu, "

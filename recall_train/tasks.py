@@ -1,5 +1,7 @@
 """Which Tasks a run trains on and is evaluated on. Not here: which of them a step draws (trainer.py)."""
 
+from pathlib import Path
+
 from recall_env.errors import RecallError
 from recall_env.taskset import TaskSet
 from recall_train.config import Config
@@ -17,6 +19,21 @@ def training_tasks(config: Config) -> TaskSet:
     if data.curriculum_steps and not len(tasks.select(max_calls=2)):
         raise RecallError("data.curriculum_steps: the curriculum begins at 2 calls, and every task here needs more")
     return tasks
+
+
+def check_held_out(config: Config) -> None:
+    """Raises RecallError when evaluation would play nothing, or what is trained on and call it held out."""
+    data = config.data
+    if not data.eval_splits:
+        raise RecallError("data.eval_splits: expected at least one split; the result of a run is its held-out success")
+    file = Path(data.dataset)
+    if file.is_file():
+        raise RecallError(
+            f"data.dataset: {file} is one file, of which nothing is held out; name a folder with {file.stem}-train"
+            f"{file.suffix} and {file.stem}-test{file.suffix}, and add --data.eval_splits '[\"test\"]'"
+        )
+    if data.split in data.eval_splits:
+        raise RecallError(f"data.eval_splits: {data.split} is the split that is trained on (data.split)")
 
 
 def eval_tasks(config: Config) -> dict[str, TaskSet]:

@@ -7,7 +7,7 @@ import pytest
 
 from recall_env.errors import RecallError
 from recall_train.config import load_config
-from recall_train.tasks import training_tasks
+from recall_train.tasks import check_held_out, eval_tasks, training_tasks
 
 
 def config_of(tmp_path, tasks, *overrides):
@@ -30,3 +30,18 @@ def test_a_curriculum_with_nothing_to_begin_with_is_refused(tmp_path, price_task
     long = replace(price_task, n_calls=3)
     with pytest.raises(RecallError, match="begins at 2 calls, and every task here needs more"):
         training_tasks(config_of(tmp_path, [long], "--data.curriculum_steps", "5"))
+
+
+def test_what_is_trained_on_is_not_called_held_out(tmp_path, price_task):
+    with pytest.raises(RecallError, match=r"mine\.jsonl is one file, .* mine-train\.jsonl and mine-test\.jsonl"):
+        check_held_out(config_of(tmp_path, [price_task]))
+    with pytest.raises(RecallError, match=r"train is the split that is trained on"):
+        check_held_out(load_config([], ["--data.eval_splits", '["test", "train"]']))
+    with pytest.raises(RecallError, match="at least one split"):
+        check_held_out(load_config([], ["--data.eval_splits", "[]"]))
+    (tmp_path / "mine").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "mine" / f"mine-{split}.jsonl").write_text(json.dumps(price_task.to_row()) + "\n")
+    config = load_config([], ["--data.dataset", str(tmp_path / "mine"), "--data.eval_splits", '["test"]'])
+    check_held_out(config)
+    assert len(training_tasks(config)) == len(eval_tasks(config)["test"]) == 1
