@@ -50,6 +50,7 @@ class Case:
     said: list[str]  # what the line must hold
     without: str = ""  # a package that is not installed
     before: str = ""  # Python that takes something away from the process first
+    slow: bool = False
     announces: bool = False  # the run folder's line may come first
 
 
@@ -97,7 +98,7 @@ CASES = {
         ["--model.path", "bare"], ["bare: no tokenizer here (tokenizer.json)"], announces=True,
     ),
     "a hub name that nobody has": Case(
-        ["--model.path", "nobody/nothing"], ["nobody/nothing: no tokenizer can be loaded"], announces=True
+        ["--model.path", "nobody/nothing"], ["nobody/nothing: no tokenizer can be loaded"], announces=True, slow=True
     ),
     "a bad row in Parquet": Case(
         ["--data.dataset", "row.parquet"],
@@ -176,7 +177,9 @@ def outcomes(request, start_command, tmp_path_factory, shop_tasks) -> Iterator[C
             future.cancel()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if case.slow else []) for name, case in CASES.items()]
+)
 def test_a_mistake_is_answered_in_one_line_that_says_what_to_do(outcomes, name):
     code, out, err = outcomes(name)
     lines = err.splitlines()

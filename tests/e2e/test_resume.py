@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -23,8 +24,9 @@ from recall_train.trajectory import read_trajectories
 # The rubric gives credit for the calls made, so that nearly every group has something to teach.
 SMALL = {
     "run.folder": "run", "run.steps": 4, "run.save_every": 1, "data.max_calls": 2, "env.rubric": "progress",
-    "env.max_turns": 4, "env.workers": 2, "rollout.tasks_per_step": 2, "rollout.group_size": 4,
+    "env.max_turns": 3, "env.workers": 2, "rollout.tasks_per_step": 2, "rollout.group_size": 4,
     "engine.max_running": 16, "engine.max_context": 640, "eval.n": 4, "eval.every": 2, "learner.lr": 1e-3,
+    "rollout.max_refills": 0.5,
 }  # fmt: skip
 TIMING = ("perf/", "rollout/tokens_per_s", "rollout/env_wait_s", "tools/latency_s")
 PATIENCE_S = 120.0
@@ -125,6 +127,56 @@ def stopped_once(beside, make_command) -> Future[Command]:
     return beside.submit(play, make_command("stopped"))
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed, and the run's files after it, by what lies at the top of its folder."""
+
+    code: int
+    out: str
+    err: str
+    metrics: list[Values]
+    files: dict[str, dict[str, str]]
+
+    @staticmethod
+    def of(command: Command, code: int, out: str, err: str) -> "Outcome":
+        return Outcome(
+            code,
+            out,
+            err,
+            read_metrics(command.run / "metrics.jsonl"),
+            {path.name: snapshot(path) for path in command.run.iterdir()},
+        )
+
+
+def copy_of(whole: Command, command: Command) -> Outcome:
+    shutil.copytree(whole.run, command.run)
+    return Outcome.of(command, 0, (whole.folder / "out").read_text(), "")
+
+
+@pytest.fixture(scope="module")
+def run_again(to_end, beside, make_command) -> Future[tuple[Outcome, Outcome]]:
+    """A copy of the finished run, and what the same command made of it."""
+
+    def play(command: Command) -> tuple[Outcome, Outcome]:
+        before = copy_of(to_end.result(), command)
+        return before, Outcome.of(command, *command.finish())
+
+    return beside.submit(play, make_command("again"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(to_end, beside, make_command) -> Future[tuple[Outcome, Outcome]]:
+    """A copy of the finished run, and what `eval` said of it."""
+
+    def play(command: Command) -> tuple[Outcome, Outcome]:
+        before = copy_of(to_end.result(), command)
+        process = command.start(["eval", "run"], command.folder)
+        out, err = process.communicate(timeout=PATIENCE_S)
+        return before, Outcome.of(command, process.returncode, out, err)
+
+    return beside.submit(play, make_command("evaluated"))
+
+
 @pytest.fixture(scope="module")
 def whole(to_end) -> Command:
     return to_end.result()
@@ -184,11 +236,15 @@ def assert_same_run(run: Path, whole: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path): f"{path.stat().st_mtime_ns} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files}
+    """Time and content of each file, by its name in the folder, or of the one file."""
+    files = [path for path in (folder, *folder.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(folder)): f"{path.stat().st_mtime_ns} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in files
+    }
 
 
-def test_the_undisturbed_run_really_learns(to_end, killed_twice, stopped_once):  # all three begin here
+def test_the_undisturbed_run_really_learns(to_end, killed_twice, stopped_once, run_again, evaluated):  # all begin here
     whole = to_end.result()
     updates = [line["optim/updates"] for line in untimed(whole.run) if "optim/updates" in line]
     assert len(updates) == 4 and sum(count > 0 for count in updates) >= 2
@@ -221,26 +277,23 @@ def test_a_rerun_with_other_settings_is_refused_and_changes_nothing(whole):
     assert snapshot(whole.run) == before
 
 
-def test_a_finished_run_prints_its_results_again_without_playing(whole):
-    kept = [whole.run / name for name in ("checkpoints", "trajectories")]
-    before, lines = [snapshot(folder) for folder in kept], (whole.run / "metrics.jsonl").read_bytes()
-    code, out, err = whole.finish()
-    assert code == 0, err
-    assert out == (whole.folder / "out").read_text() and "held-out success, 4 steps" in out
-    assert [snapshot(folder) for folder in kept] == before
-    assert (whole.run / "metrics.jsonl").read_bytes() == lines
+def test_a_finished_run_prints_its_results_again_without_playing(whole, run_again):
+    before, again = run_again.result()
+    assert "held-out success, 4 steps" in before.out
+    assert (again.code, again.out) == (0, before.out), again.err
+    assert again.metrics == before.metrics
+    for name in ("checkpoints", "trajectories"):
+        assert again.files[name] == before.files[name]
 
 
-def test_eval_of_a_finished_run_plays_its_last_evaluation_again(whole):
-    before = snapshot(whole.run)
-    process = whole.start(["eval", "run"], whole.folder)
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, err
+def test_eval_of_a_finished_run_plays_its_last_evaluation_again(whole, evaluated):
+    before, after = evaluated.result()
+    assert after.code == 0, after.err
     last = {key: value for line in untimed(whole.run) if line["step"] == 4 for key, value in line.items()}
     for split in ("test", "test_families"):
-        (line,) = [line for line in out.splitlines() if line.split()[:1] == [split]]
+        (line,) = [line for line in after.out.splitlines() if line.split()[:1] == [split]]
         assert line.startswith(f"{split}  {last[f'eval/{split}/success']:.1%}  95% interval") and line.endswith("n = 4")
-    assert snapshot(whole.run) == before
+    assert after.files == before.files
 
 
 @pytest.mark.slow
