@@ -20,10 +20,12 @@ def train(words: list[str]) -> int:
     from recall_train.preflight import check
 
     check(config)
+    from recall_train.ranks import Ranks
     from recall_train.trainer import Interrupted, Trainer
 
     folder = config.run.folder
-    WORDS.print(f"run folder: {folder}  (Ctrl-C saves; the same command goes on)")
+    if Ranks().rank == 0:
+        WORDS.print(f"run folder: {folder}  (Ctrl-C saves; the same command goes on)")
     trainer = Trainer(config)
     try:
         trainer.run()

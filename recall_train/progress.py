@@ -1,5 +1,6 @@
 """What a person sees while a run goes on: a bar on a terminal, else one plain line a step. Words go to stderr."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -34,12 +35,13 @@ class Progress:
         self._bar.start()
         return lambda: self._bar.advance(task) if self._bar else None
 
-    def step(self, step: int, steps: int, values: Values) -> None:
+    def step(self, step: int, steps: int, values: Values, most_s: float = math.inf) -> None:
+        """The line of a step. most_s: seconds after which the run stops, whatever its steps."""
         self.close()
         if self._first_step is None:
             self._first_step, self._began = step - 1, time.perf_counter() - values["perf/step_s"]
         kl = values.get("mismatch_kl/mean")  # absent when no trajectory could be learned from
-        left = (time.perf_counter() - self._began) / (step - self._first_step) * (steps - step)
+        left = min(most_s, (time.perf_counter() - self._began) / (step - self._first_step) * (steps - step))
         self.console.print(
             f"step {step:3d}/{steps}  reward {values['reward/mean']:.3f}  success {values['rollout/success']:.2f}  "
             f"calls {values['tools/calls']:.1f}  kl {'-' if kl is None else f'{kl:.1e}'}  "

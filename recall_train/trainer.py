@@ -4,6 +4,7 @@ One process per rank. Each rank plays its share of the groups on its own engine;
 Everything a rerun needs is in the run folder; killed at any moment, the same command goes on from the last checkpoint.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -146,7 +147,9 @@ class Trainer:
             for trajectory in played:
                 file.write(trajectory)
         log.log(self.state.step, values)
-        self.progress.step(self.state.step, self.config.run.steps, values)
+        run = self.config.run
+        most_s = max(0.0, run.minutes * 60 - self.state.train_s) if run.minutes else math.inf
+        self.progress.step(self.state.step, run.steps, values, most_s)
 
     def _collect(self) -> list[list[Trajectory]]:
         config, rollout = self.config, self.config.rollout
