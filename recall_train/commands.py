@@ -1,5 +1,6 @@
 """The commands behind python -m recall_train, each a function from words to an exit code."""
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ OUT, WORDS = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highl
 def train(words: list[str]) -> int:
     """Train, or go on training; then print before and after."""
     config, code = _config(words), commit()
+    hide_gpus(config)
     can_go_on(config)
     from recall_train.preflight import check
 
@@ -60,6 +62,7 @@ def evaluate(words: list[str]) -> int:
     if not (folder / "config.toml").is_file():
         raise RecallError(f"{folder}: not a run folder (no config.toml)")
     config = load_config([folder / "config.toml"], words[1:])
+    hide_gpus(config)
     checkpoint = Checkpoints(folder, config.run.keep_checkpoints).latest()
     if checkpoint is None:
         raise RecallError(f"{folder}: no checkpoint yet; the run saves every {config.run.save_every} steps")
@@ -110,6 +113,15 @@ def _config(words: list[str]) -> Config:
         files.append(Path(words[0]))
         words = words[1:]
     return load_config(files or [PRESETS / "demo.toml"], words)
+
+
+def hide_gpus(config: Config) -> None:
+    """Make model.device = cpu hold for engine, learner and DeepSpeed alike, each of which asks torch.
+
+    To be called before torch first looks for a GPU. Not for vLLM, whose build decides what it runs on.
+    """
+    if config.model.device == "cpu" and config.engine.kind == "torch":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 COMMANDS = {"train": train, "eval": evaluate, "plan": plan, "doctor": doctor}
