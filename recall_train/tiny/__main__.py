@@ -28,13 +28,13 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the model goes.")] = SHIPPED["recall-tiny"],
     work: Annotated[Path, typer.Option(help="Where the stages leave their files.")] = Path("runs/tiny"),
     seed: Annotated[int, typer.Option(help="Of tasks, mistakes, initial weights and batch order.")] = 1,
-    tasks: Annotated[int, typer.Option(help="How many tasks to demonstrate.")] = 45_000,
+    tasks: Annotated[int, typer.Option(help="How many tasks to demonstrate.")] = 80_000,
     plain: Annotated[int, typer.Option(help="Demonstrations of each task as it is.")] = 1,
-    renamed: Annotated[int, typer.Option(help="Demonstrations of each task in other words.")] = 1,
+    renamed: Annotated[int, typer.Option(help="Demonstrations of each task in other words.")] = 0,
     start_from: Annotated[Path | None, typer.Option(help="Go on from this model and tokenizer.")] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 4_000,
-    tokens_per_step: Annotated[int, typer.Option(help="Padded tokens of one optimiser step.")] = 131_072,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2.5e-3,
+    tokens_per_step: Annotated[int, typer.Option(help="Padded tokens of one optimiser step.")] = 65_536,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
 ) -> None:
     """Rebuild recall-tiny. For example: python -m recall_train.tiny --out tiny --tasks 2000 --steps 200"""
     work.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def _generate(path: Path, seed: int, count: int) -> None:
 
 def _learn_tokenizer(demos: list[Demonstration], folder: Path) -> None:
     """Merges from the first demonstrations in their own words: made-up words are to stay in pieces."""
-    plain = [demo for demo in demos[:16_000] if not demo.renamed]
+    plain = [demo for demo in demos[:8_000] if not demo.renamed]
     texts = (text for demo in plain for text in _texts(demo))
     system = demos[0].opening[0]["content"]
     save_tokenizer(build_tokenizer(texts, Shape().vocab_size, fixed=(system,)), folder)

@@ -290,7 +290,7 @@ def run_two_ranks(model: str, out: Path) -> dict[int, tuple[dict, dict]]:
         )
         for rank in range(2)
     ]  # fmt: skip
-    outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
+    outputs = [rank.communicate(timeout=280)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(outputs)
     first, second = (torch.load(out / f"{rank}.pt", weights_only=False) for rank in range(2))
     return {stage: (first[stage], second[stage]) for stage in STAGES}
