@@ -69,7 +69,7 @@ class Loss(Section):
     clip_high: float = Field(0.28, gt=0)
     kl_coef: float = Field(0.0, ge=0)  # k3 estimate against the starting weights
     is_cap: float = Field(2.0, gt=0)  # truncated importance sampling between engine and learner, per token
-    mask_overlong: bool = True  # trajectories cut by a token budget carry no gradient
+    mask_overlong: bool = True  # trajectories cut by a budget of tokens or turns carry no gradient
 
 
 class Learner(Section):

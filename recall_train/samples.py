@@ -14,10 +14,9 @@ def samples_of(groups: list[list[Trajectory]], config: Config, ranks: Ranks) -> 
     """Collective: reinforce++ divides by the standard deviation over the groups of all ranks. This rank's samples.
 
     A group's baseline is over its valid trajectories. Left out: void ones; under rollout.refill, groups of equal
-    reward, in whose place fresh ones were played; under mask_overlong, trajectories that a token budget cut short.
-    Without refill a group of equal reward stays: it counts in the denominator, and kl_coef holds its tokens too. One
-    that used up its turns without an answer is not overlong: it is a failure like another, else a policy that never
-    answers would go unpunished.
+    reward, in whose place fresh ones were played; under mask_overlong, trajectories that a budget of tokens
+    or turns cut short. Their reward of 0 still lowers nobody's but their group's baseline, so answering pays.
+    Without refill a group of equal reward stays: it counts in the denominator, and kl_coef holds its tokens too.
     """
     valid = [[t for t in group if t.valid] for group in groups]
     every = ranks.gather([np.array([t.reward for t in group], dtype=np.float64) for group in valid])
@@ -28,7 +27,7 @@ def samples_of(groups: list[list[Trajectory]], config: Config, ranks: Ranks) -> 
         if config.rollout.refill and not has_variance(group):
             continue
         for trajectory, advantage in zip(group, values, strict=True):
-            overlong = trajectory.status in ("length", "context")
+            overlong = trajectory.status in ("length", "context", "max_turns")
             if trajectory.turns and not (overlong and config.loss.mask_overlong):
                 samples.append(_sample(trajectory, advantage))
     return samples

@@ -58,7 +58,8 @@ def test_an_overlong_trajectory_is_masked_when_asked_and_stays_in_the_baseline(s
     masked, kept = samples([group], "--loss.mask_overlong", "true"), samples([group], "--loss.mask_overlong", "false")
     assert len(masked) == 2 and len(kept) == 3
     assert [s.advantage[3] for s in masked] == [s.advantage[3] for s in kept[:2]]
-    assert len(samples([[played(1), played(0, "max_turns")]], "--loss.mask_overlong", "true")) == 2
+    assert len(samples([[played(1), played(0, "max_turns")]], "--loss.mask_overlong", "true")) == 1
+    assert len(samples([[played(1), played(0, "max_turns")]], "--loss.mask_overlong", "false")) == 2
 
 
 def test_errors_are_counted_by_whose_fault_they_are():
