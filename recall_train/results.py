@@ -149,7 +149,7 @@ def _median(values: list[float]) -> float:
 
 
 def _percent(result: SplitResult) -> str:
-    return f"{result.success:.1%} ({result.low:.0%} to {result.high:.0%})"
+    return f"{result.success:.1%} ({100 * result.low:.0f}-{100 * result.high:.0f})"
 
 
 def _points(change: float) -> str:
