@@ -24,7 +24,7 @@ Target = Annotated[str, typer.Argument(metavar="ID", help="ReCall/SynTool-v0, or
 Dataset = Annotated[str, typer.Option(help="built-in name, .parquet or .jsonl file, or a folder of them")]
 Split = Annotated[str | None, typer.Option(help="split of the dataset; default: all of it")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
-Dialect = Annotated[str, typer.Option(help="hermes or recall")]
+Dialect = Annotated[str, typer.Option(help="hermes, recall or submit")]
 RubricName = Annotated[str, typer.Option("--rubric", help="answer, progress or recall")]
 Sandbox = Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")]
 MaxTurns = Annotated[int, typer.Option(help="turns an episode may take", min=1)]
@@ -109,12 +109,12 @@ def play_one(
     tasks, chosen = _named(target, dataset, split)
     kind = agent or ("model" if base_url else "hand")
     endpoint = (base_url, model, api_key, temperature, max_tokens)
-    agent_of = (lambda task, seed, prefill: Hand(prefill)) if kind == "hand" else _agent_of(kind, endpoint)
+    agent_of = (lambda task, seed, dialect: Hand(dialect.prefill)) if kind == "hand" else _agent_of(kind, endpoint)
     settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
     env = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings))
     try:
         env.reset(seed=seed)  # chooses the task
-        messages, infos, reward = play(env, agent_of(env.task, seed, env.dialect.prefill), env.task, seed)
+        messages, infos, reward = play(env, agent_of(env.task, seed, env.dialect), env.task, seed)
     finally:
         env.close()
     last = infos[-1]
@@ -241,7 +241,7 @@ def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, flo
         raise RecallError("a model is played with --base-url URL and --model NAME")
     agent = ChatAgent(base_url, model, api_key=api_key, temperature=temperature, max_tokens=max_tokens)
     agent.check()
-    return lambda task, seed, prefill: agent
+    return lambda task, seed, dialect: agent
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from recall_env.dialect import DIALECTS, Dialect
 from recall_env.dialect.base import Message
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean
@@ -28,14 +29,13 @@ class Agent(Protocol):
 class GoldAgent:
     """Plays the task's own solution, one call a turn, then its answer. What any sound environment must reward."""
 
-    def __init__(self, task: Task, seed: int = 0, prefill: str = ""):
+    def __init__(self, task: Task, seed: int = 0, dialect: Dialect = DIALECTS["hermes"]):
         """Raises RecallError when the task has no solution."""
         if task.solution is None:
             raise RecallError(f"task {task.id} has no gold solution to play")
-        answer = task.solution.answer
-        last = answer if task.extractor == "text" else f"\\boxed{{{answer}}}"
-        thought = "</think>" if prefill else ""
-        self._turns = [thought + call_text(call) for call in task.solution.calls] + [thought + last]
+        last = dialect.write_answer(task, task.solution.answer)
+        turns = [*map(call_text, task.solution.calls), last]
+        self._turns = [_after_thinking(dialect) + turn for turn in turns]
 
     def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
         taken = sum(message["role"] == "assistant" for message in messages)
@@ -45,19 +45,20 @@ class GoldAgent:
 class RandomAgent:
     """Calls random tools with arguments drawn to fit their schemas, then answers with a word it has seen."""
 
-    def __init__(self, task: Task, seed: int = 0, prefill: str = ""):
+    def __init__(self, task: Task, seed: int = 0, dialect: Dialect = DIALECTS["hermes"]):
+        self._task, self._dialect = task, dialect
         self._functions = [function_of(schema) for schema in task.schemas]
         self._random = random.Random(seed)
-        self._thought = "</think>" if prefill else ""
 
     def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
         words = " ".join(message["content"] for message in messages[1:]).split()
         if not self._functions or self._random.random() < 0.3:
-            return f"{self._thought}\\boxed{{{self._random.choice(words) if words else ''}}}"
+            answer = self._dialect.write_answer(self._task, self._random.choice(words) if words else "")
+            return _after_thinking(self._dialect) + answer
         function = self._random.choice(self._functions)
         properties = (function.get("parameters") or {}).get("properties", {})
         arguments = {name: self._value(schema, words) for name, schema in properties.items()}
-        return self._thought + call_text(ToolCall(function["name"], arguments))
+        return _after_thinking(self._dialect) + call_text(ToolCall(function["name"], arguments))
 
     def _value(self, schema: dict[str, Any], words: list[str]) -> Any:
         if schema.get("enum"):
@@ -77,7 +78,7 @@ class RandomAgent:
         return draws.get(kind, lambda: self._random.choice(words or ["x"]).strip(".,?!"))()
 
 
-AGENTS: dict[str, Callable[[Task, int, str], Agent]] = {"gold": GoldAgent, "random": RandomAgent}
+AGENTS: dict[str, Callable[[Task, int, Dialect], Agent]] = {"gold": GoldAgent, "random": RandomAgent}
 
 
 class ChatAgent:
@@ -165,9 +166,14 @@ class ChatAgent:
 
 
 def call_text(call: ToolCall) -> str:
-    """A call as the hermes and recall dialects read it."""
+    """A call as every dialect reads it."""
     fields = {"name": call.name, "arguments": call.arguments}
     return f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>"
+
+
+def _after_thinking(dialect: Dialect) -> str:
+    """What closes the thought that the dialect's prefill has opened."""
+    return "</think>" if dialect.prefill else ""
 
 
 def _portable(messages: list[Message]) -> list[Message]:

@@ -187,7 +187,9 @@ class SynToolEnv(gym.Env[str, str]):
 
     def _answer(self, turn: Turn) -> str | None:
         extractor = self._task.extractor
-        return turn.answer if extractor is None else EXTRACTORS[extractor](turn.text)
+        if extractor is None or turn.text is None:
+            return turn.answer
+        return EXTRACTORS[extractor](turn.text)
 
     def _finish(
         self,

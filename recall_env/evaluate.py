@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recall_env.agent import Agent, AgentFailure
+from recall_env.dialect import Dialect
 from recall_env.dialect.base import Message
 from recall_env.env import SynToolEnv
 from recall_env.errors import EnvError, RecallError
@@ -99,7 +100,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 def evaluate(
     tasks: TaskSet,
-    agent_of: Callable[[Task, int, str], Agent],
+    agent_of: Callable[[Task, int, Dialect], Agent],
     *,
     agent: str,
     k: int = 1,
@@ -110,7 +111,7 @@ def evaluate(
 ) -> Evaluation:
     """Play every task k times.
 
-    agent_of: (task, seed, the dialect's prefill) -> an Agent of one episode. agent: its name, for the record.
+    agent_of: (task, seed, dialect) -> an Agent of one episode. agent: its name, for the record.
     on_episode: called after each, one at a time, from worker threads.
     The first error that is no fault of one episode (no jail on
     this machine, a bad task, an endpoint that refuses) stops all and is raised.
@@ -158,7 +159,7 @@ def _play_and_tell(task: Task, agent_of, settings: Settings, sample: int, seed: 
     env = SynToolEnv(**asdict(settings), tasks=TaskSet([task]))
     empty = Played(task.id, task.family, sample, seed, False, 0.0, 0, 0, 0, None, None)
     try:
-        _, infos, reward = play(env, agent_of(task, seed, env.dialect.prefill), task, seed)
+        _, infos, reward = play(env, agent_of(task, seed, env.dialect), task, seed)
     except EnvError as error:
         return _faulty(empty, "env", str(error))
     except AgentFailure as error:

@@ -37,7 +37,7 @@ class Data(Section):
 
 
 class Env(Section):
-    dialect: Literal["hermes", "recall"] = "hermes"
+    dialect: Literal["hermes", "recall", "submit"] = "hermes"
     rubric: str = "answer"  # a name in recall_env.rubric.RUBRICS; success is always the answer alone
     max_turns: int = Field(10, ge=1)
     sandbox: Literal["nsjail", "unsafe"] = "nsjail"

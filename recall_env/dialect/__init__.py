@@ -3,7 +3,8 @@
 from recall_env.dialect.base import Dialect, Turn
 from recall_env.dialect.hermes import Hermes
 from recall_env.dialect.recall import Recall
+from recall_env.dialect.submit import Submit
 
 __all__ = ["DIALECTS", "Dialect", "Turn"]
 
-DIALECTS: dict[str, Dialect] = {"hermes": Hermes(), "recall": Recall()}
+DIALECTS: dict[str, Dialect] = {"hermes": Hermes(), "recall": Recall(), "submit": Submit()}

@@ -16,7 +16,9 @@ class Turn:
 
     calls: tuple[ToolCall, ...]
     answer: str | None  # None: calls were made, or the text holds no answer
-    text: str  # the part that calls and answer are looked for in: what a task's own extractor is applied to
+    # The part that calls and answer are looked for in: what a task's own extractor is applied to. None when the answer
+    # came as the argument of a call, where nothing is left to extract.
+    text: str | None
 
 
 class Dialect(Protocol):
@@ -38,6 +40,9 @@ class Dialect(Protocol):
 
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
         """The messages that tell the model what its calls came to."""
+
+    def write_answer(self, task: Task, answer: str) -> str:
+        """What parse reads as this answer to the task: the end of an assistant turn."""
 
     def observation(self, messages: list[Message]) -> str:
         """The text to append for these messages: of `start`, or of one `render`."""

@@ -3,6 +3,9 @@ r"""hermes: Qwen's native tool calls, and the default.
 A call is `<tool_call>{json}</tool_call>`, as many per turn as the model likes; a result is a `tool` message that
 holds JSON; the answer stands in \boxed{} in a turn without calls. Nothing inside <think> is read.
 
+Some models were never trained to write the tags: Qwen2.5-Coder-0.5B answers the same prompt with the JSON alone, bare
+or in a code fence. A turn that begins with such a call, and has neither tag nor box, is read as calls too.
+
 The observation is the content alone, as Qwen's chat template frames it inside a turn: role markers belong to the
 model's template, and `info["messages"]` is what to hand to it.
 """
@@ -24,6 +27,7 @@ SYSTEM = (
 )
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_UNTAGGED = re.compile(r'\s*(?:```\w*\s*)?(?=\{\s*"name"\s*:)')
 _FORM = 'write {"name": "...", "arguments": {...}} between the opening and the closing tool_call tag'
 # What could begin a special token or a tag of any model: "<" and then a letter, a slash, or a bar (ASCII or wide).
 _MARKER = re.compile(r"<(?=[^\W\d]|[/|!\uff5c_])")
@@ -45,11 +49,16 @@ class Hermes:
 
     def parse(self, text: str) -> Turn:
         text = without_thinking(text)
-        calls = tuple(_calls(text))
-        return Turn(calls, None if calls else boxed(text), text)
+        calls, answer = tuple(_calls(text)), boxed(text)
+        if not calls and answer is None:
+            calls = tuple(_untagged_calls(text))
+        return Turn(calls, None if calls else answer, text)
 
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
         return [{"role": "tool", "content": content(result)} for _, result in results]
+
+    def write_answer(self, task: Task, answer: str) -> str:
+        return answer if task.extractor == "text" else f"\\boxed{{{answer}}}"
 
     def observation(self, messages: list[Message]) -> str:
         if messages and messages[0]["role"] == "tool":
@@ -92,6 +101,20 @@ def _calls(text: str):
         start = text.find(_OPEN, stop)
 
 
+def _untagged_calls(text: str):
+    """The JSON objects that a turn begins with, in order; what is written behind them is not read."""
+    begin = _UNTAGGED.match(text)
+    start = begin.end() if begin else len(text)
+    while text.startswith("{", start):
+        try:
+            value, end = _decode(text, start)
+        except _NotJson as e:
+            yield _not_a_call(text[start:], str(e))
+            return
+        yield _as_call(value, text[start:end])
+        start = end + len(text[end:]) - len(text[end:].lstrip(" \n\r\t,"))
+
+
 def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
     """The call whose content begins at start, and where it stops."""
     while start < len(text) and text[start].isspace():
@@ -99,12 +122,9 @@ def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
     close, following = text.find(_CLOSE, start), text.find(_OPEN, start)
     stop = min((at for at in (close, following) if at >= 0), default=len(text))
     try:
-        value, end = _DECODER.raw_decode(text, start)
-        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
-    except RecursionError:
-        return _not_a_call(text[start:stop], "nested too deeply"), stop
-    except ValueError as e:
-        return _not_a_call(text[start:stop], _reason(e, start)), stop
+        value, end = _decode(text, start)
+    except _NotJson as e:
+        return _not_a_call(text[start:stop], str(e)), stop
     # The JSON ends where its grammar says, so a string argument may spell a closing tag.
     rest = end + len(text[end:]) - len(text[end:].lstrip())
     if not text.startswith(_CLOSE, rest):
@@ -113,6 +133,22 @@ def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
             return _not_a_call(text[start:stop], "there is text after the JSON object"), stop
         return _not_a_call(text[start:stop], "the closing tool_call tag is missing"), stop
     return _as_call(value, text[start:end]), rest + len(_CLOSE)
+
+
+class _NotJson(ValueError):
+    """Why a text is not JSON, in words for the model."""
+
+
+def _decode(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that begins at start, and where it ends. Raises _NotJson."""
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
+    except RecursionError as e:
+        raise _NotJson("nested too deeply") from e
+    except ValueError as e:
+        raise _NotJson(_reason(e, start)) from e
+    return value, end
 
 
 def _as_call(value: Any, raw: str) -> ToolCall:

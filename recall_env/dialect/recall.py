@@ -66,6 +66,9 @@ class Recall:
         blocks = (f"<tool_response>{call.raw}\n{_shown(call, r)}\n</tool_response>\n" for call, r in results)
         return [{"role": "user", "content": "".join(blocks)}]
 
+    def write_answer(self, task: Task, answer: str) -> str:
+        return answer if task.extractor == "text" else f"\\boxed{{{answer}}}"
+
     def observation(self, messages: list[Message]) -> str:
         """ChatML, which ReCall is bound to: the whole prompt, or what follows the <|im_end|> of a turn."""
         turns = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)

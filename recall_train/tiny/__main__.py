@@ -35,6 +35,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 4_000,
     tokens_per_step: Annotated[int, typer.Option(help="Padded tokens of one optimiser step.")] = 65_536,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    context_weight: Annotated[float, typer.Option(help="Weight of a token that the model only reads.")] = 0.3,
 ) -> None:
     """Rebuild recall-tiny. For example: python -m recall_train.tiny --out tiny --tasks 2000 --steps 200"""
     work.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,10 @@ def main(
     def report(step: int, loss: float, tokens_per_s: float) -> None:
         WORDS.print(f"step {step}/{steps}  loss {loss:.4f}  {tokens_per_s / 1e3:.0f}k tokens/s")
 
-    pretrain(model, corpus, steps=steps, tokens_per_step=tokens_per_step, lr=lr, seed=seed, report=report)
+    pretrain(
+        model, corpus, steps=steps, tokens_per_step=tokens_per_step, lr=lr, context_weight=context_weight, seed=seed,
+        report=report,
+    )  # fmt: skip
     model.to(torch.bfloat16).save_pretrained(out)
     save_tokenizer(tokens.tokenizer, out)
     WORDS.print(f"recall-tiny is in {out}; next: python -m recall_train --model.path {out}")

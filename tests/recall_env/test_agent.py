@@ -162,7 +162,7 @@ def test_gold_earns_the_whole_reward(task, jail, dialect):
         task = type(task)(
             **{**task.__dict__, "source": task.source.replace("def total():", "def total():\n    return 25")}
         )
-    messages, infos, reward = play(env, GoldAgent(task, prefill=env.dialect.prefill), task, seed=0)
+    messages, infos, reward = play(env, GoldAgent(task, dialect=env.dialect), task, seed=0)
     env.close()
     assert reward == 1.0 and infos[-1]["score"]["values"]["progress"] == 1.0
     assert infos[-1]["score"]["values"]["format"] == (1.0 if dialect == "recall" else 0.0)

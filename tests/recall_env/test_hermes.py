@@ -40,6 +40,35 @@ def test_a_box_beside_a_call_is_no_answer_yet():
     assert HERMES.parse(f"\\boxed{{1}} {call()}").answer is None
 
 
+@pytest.mark.parametrize("wrap", ["{}", "\n {} ", "```json\n{}\n```", "```\n{}```\nThis looks it up.", "{}\nSo it is 3."])
+def test_json_alone_is_a_call_when_a_turn_begins_with_it(wrap):
+    written = '{"name": "f", "arguments": {"x": 1}}'
+    found = only(wrap.replace("{}", written))
+    assert (found.name, found.arguments, found.raw, found.error) == ("f", {"x": 1}, written, None)
+
+
+def test_untagged_calls_are_read_in_order_and_broken_ones_reported():
+    turn = HERMES.parse('```json\n{"name": "a"},\n{"name": "b", "arguments": {"x": 2}}\n{"name": "c"\n```')
+    assert [(c.name, c.arguments) for c in turn.calls[:2]] == [("a", {}), ("b", {"x": 2})]
+    assert turn.calls[2].name == "" and turn.calls[2].error.startswith("not a tool call: Expecting")
+    assert len(turn.calls) == 3 and turn.answer is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'I would call {"name": "f", "arguments": {}}',  # prose comes first
+        '{"x": 1}',
+        '```python\nprint({"name": "f"})\n```',
+        '{"name": "f", "arguments": {}} gives \\boxed{3}',  # a box is an answer
+        '[{"name": "f", "arguments": {}}]',
+    ],
+)
+def test_other_text_without_tags_is_no_call(text):
+    turn = HERMES.parse(text)
+    assert turn.calls == () and turn.answer == ("3" if "boxed" in text else None)
+
+
 def test_arguments_may_be_missing_null_or_json_text():
     assert only('<tool_call>{"name": "f"}</tool_call>').arguments == {}
     assert only('<tool_call>{"name": "f", "arguments": null}</tool_call>').arguments == {}

@@ -1,0 +1,67 @@
+"""submit: hermes, where the answer is a call too: of the tool `submit`, which ends the episode.
+
+For models that, once they write calls, write nothing else. Of 320 turns that Qwen2.5-Coder-0.5B-Instruct sampled after
+all the right calls, none held a box; given this tool, 54 submitted, 45 of them the right answer.
+"""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from recall_env.dialect.base import Message, Turn
+from recall_env.dialect.hermes import Hermes
+from recall_env.errors import TaskError
+from recall_env.task import Task
+from recall_env.tool_call import ToolCall
+
+SYSTEM = (
+    "Use the tools to answer the question; do not guess what a tool can tell you. "
+    "When you know the answer, call submit with it."
+)
+TOOL = {
+    "name": "submit",
+    "description": "Hand in the answer to the question. Call it once, at the end.",
+    "parameters": {
+        "type": "object",
+        "properties": {"answer": {"type": "string", "description": "The answer alone."}},
+        "required": ["answer"],
+    },
+}
+
+
+class Submit(Hermes):
+    name = "submit"
+
+    def start(self, task: Task) -> list[Message]:
+        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": task.question}]
+
+    def template_tools(self, task: Task) -> list[dict[str, Any]] | None:
+        """Raises TaskError when the task has a tool of this name itself."""
+        tools = super().template_tools(task) or []
+        if any(tool["function"]["name"] == TOOL["name"] for tool in tools):
+            raise TaskError(f"task {task.id} has a tool named submit itself; play it in the hermes dialect")
+        return [*tools, {"type": "function", "function": json.loads(json.dumps(TOOL))}]
+
+    def parse(self, text: str) -> Turn:
+        turn = super().parse(text)
+        if len(turn.calls) == 1 and (answer := _submitted(turn.calls[0])) is not None:
+            return Turn((), answer, None)
+        return replace(turn, calls=tuple(map(_refused, turn.calls)))
+
+    def write_answer(self, task: Task, answer: str) -> str:
+        call = {"name": TOOL["name"], "arguments": {"answer": answer}}
+        return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
+
+
+def _submitted(call: ToolCall) -> str | None:
+    """The answer that a well-formed call of submit hands in, as text; None for any other call."""
+    if call.error is not None or call.name != TOOL["name"] or set(call.arguments) != {"answer"}:
+        return None
+    answer = call.arguments["answer"]
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+def _refused(call: ToolCall) -> ToolCall:
+    if call.name != TOOL["name"] or call.error is not None:
+        return call
+    return replace(call, error="submit is the only call of its turn and takes one argument, answer")
