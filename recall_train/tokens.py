@@ -8,7 +8,7 @@ prompt of turn k+1 is the ids of turn k, as sampled, plus new ids. Not here: whi
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from recall_env.errors import RecallError
 
@@ -27,17 +27,15 @@ class ChatTokens:
         if folder.is_dir() and not any((*folder.glob("tokenizer*"), *folder.glob("vocab*"))):
             raise RecallError(f"{model_path}: no tokenizer here (tokenizer.json); expected a Hugging Face model folder")
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(str(model_path))
+            self.tokenizer = _load_tokenizer(model_path)
         except (OSError, ValueError) as e:
             raise RecallError(f"{model_path}: no tokenizer can be loaded from here ({_first_line(e)})") from e
         if self.tokenizer.chat_template is None:
             raise RecallError(f"{model_path}: the tokenizer has no chat template; use an instruct model")
-        eos = self.tokenizer.eos_token_id
-        if eos is None:
-            raise RecallError(f"{model_path}: the tokenizer names no end-of-turn token (eos_token)")
-        self.stop_ids = frozenset([eos])
-        self._stop_text = self.tokenizer.convert_ids_to_tokens(eos)
-        self._specials = tuple(self.tokenizer.all_special_tokens)
+        added = self.tokenizer.added_tokens_decoder.values()
+        self._specials = tuple({*self.tokenizer.all_special_tokens, *(t.content for t in added if t.special)})
+        self._stop_text = self._end_of_turn()
+        self.stop_ids = frozenset([self.tokenizer.convert_tokens_to_ids(self._stop_text)])
         self._check_template()
 
     def start(self, messages: list[Message], tools: list[dict] | None, prefill: str = "") -> list[int]:
@@ -58,6 +56,16 @@ class ChatTokens:
         """A sampled turn as the environment reads it: without its stop token."""
         ids = list(ids[:-1] if ids and ids[-1] in self.stop_ids else ids)
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def _end_of_turn(self) -> str:
+        """The special token that the template puts behind an assistant turn. Not always eos_token: that of a base
+        model's tokenizer ends documents."""
+        turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _STAND_IN}]
+        behind = self._render(turns, prompt=False).rpartition(_STAND_IN)[2]
+        ends = [token for token in self._specials if behind.startswith(token)]
+        if not ends:
+            raise RecallError("this model's chat template does not end an assistant turn with a special token")
+        return max(ends, key=len)
 
     def _check_template(self) -> None:
         """Render one conversation whole and in pieces; unequal text means training would drift from the template."""
@@ -81,10 +89,7 @@ class ChatTokens:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _up_to_stop(self, text: str) -> str:
-        end = text.rfind(self._stop_text)
-        if end < 0:
-            raise RecallError(f"this model's chat template does not end an assistant turn with {self._stop_text!r}")
-        return text[: end + len(self._stop_text)]
+        return text[: text.rindex(self._stop_text) + len(self._stop_text)]
 
     def _disarm(self, message: Message) -> Message:
         """The message with no special token spelled out in its content: a tool must not open a turn."""
@@ -94,6 +99,14 @@ class ChatTokens:
         for token in self._specials:
             content = content.replace(token, token[0] + _BREAK + token[1:])
         return {**message, "content": content}
+
+
+def _load_tokenizer(model_path: str | Path) -> PreTrainedTokenizerBase:
+    """As its tokenizer.json says, where there is one: AutoTokenizer replaces a model's own rules for splitting text by
+    those of its architecture (every qwen2 is split like Qwen2), and a prompt is then not what the model was trained on.
+    """
+    by_file = Path(model_path, "tokenizer.json").is_file()
+    return (PreTrainedTokenizerFast if by_file else AutoTokenizer).from_pretrained(str(model_path))
 
 
 def _first_line(e: Exception) -> str:

@@ -12,7 +12,6 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from transformers import AutoModelForCausalLM
 
 from recall_env.errors import RecallError
 from recall_train.models import SHIPPED
@@ -28,14 +27,12 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the model goes.")] = SHIPPED["recall-tiny"],
     work: Annotated[Path, typer.Option(help="Where the stages leave their files.")] = Path("runs/tiny"),
     seed: Annotated[int, typer.Option(help="Of tasks, mistakes, initial weights and batch order.")] = 1,
-    tasks: Annotated[int, typer.Option(help="How many tasks to demonstrate.")] = 80_000,
+    tasks: Annotated[int, typer.Option(help="How many tasks to demonstrate.")] = 60_000,
     plain: Annotated[int, typer.Option(help="Demonstrations of each task as it is.")] = 1,
-    renamed: Annotated[int, typer.Option(help="Demonstrations of each task in other words.")] = 0,
-    start_from: Annotated[Path | None, typer.Option(help="Go on from this model and tokenizer.")] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 4_000,
-    tokens_per_step: Annotated[int, typer.Option(help="Padded tokens of one optimiser step.")] = 65_536,
+    renamed: Annotated[int, typer.Option(help="Demonstrations of each task in other words.")] = 1,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 9_500,
+    tokens_per_step: Annotated[int, typer.Option(help="Padded tokens of one optimiser step.")] = 32_768,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
-    context_weight: Annotated[float, typer.Option(help="Weight of a token that the model only reads.")] = 0.3,
 ) -> None:
     """Rebuild recall-tiny. For example: python -m recall_train.tiny --out tiny --tasks 2000 --steps 200"""
     work.mkdir(parents=True, exist_ok=True)
@@ -44,31 +41,24 @@ def main(
         WORDS.print(f"generating {tasks} tasks of the training families, seed {seed}")
         _generate(task_file, seed, tasks)
     corpus_file = work / f"corpus-{seed}-{tasks}-{plain}-{renamed}.npz"
-    tokenizer_folder = start_from or work / f"tokenizer-{seed}-{tasks}"
+    tokenizer_folder = work / f"tokenizer-{seed}-{tasks}"
     if not corpus_file.exists():
         WORDS.print("playing demonstrations in the jail")
         demos = list(demonstrations(Plan(task_file, seed, plain, renamed)))
         success = sum(demo.success for demo in demos) / len(demos)
         WORDS.print(f"{len(demos)} demonstrations, {success:.1%} of them successful")
-        if start_from is None:
-            _learn_tokenizer(demos, tokenizer_folder)
+        _learn_tokenizer(demos, tokenizer_folder)
         tokenise(demos, tokenizer_folder).save(corpus_file)
     tokens = ChatTokens(tokenizer_folder)
     corpus = Corpus.load(corpus_file)
-    if start_from is None:
-        model = new_model(Shape(), tokens.tokenizer, seed)
-    else:
-        model = AutoModelForCausalLM.from_pretrained(start_from, dtype=torch.float32)
+    model = new_model(Shape(), tokens.tokenizer, seed)
     count = sum(p.numel() for p in model.parameters())
     WORDS.print(f"{count / 1e6:.2f} M parameters; {len(corpus)} demonstrations, {len(corpus.ids) / 1e6:.1f} M tokens")
 
     def report(step: int, loss: float, tokens_per_s: float) -> None:
         WORDS.print(f"step {step}/{steps}  loss {loss:.4f}  {tokens_per_s / 1e3:.0f}k tokens/s")
 
-    pretrain(
-        model, corpus, steps=steps, tokens_per_step=tokens_per_step, lr=lr, context_weight=context_weight, seed=seed,
-        report=report,
-    )  # fmt: skip
+    pretrain(model, corpus, steps=steps, tokens_per_step=tokens_per_step, lr=lr, seed=seed, report=report)
     model.to(torch.bfloat16).save_pretrained(out)
     save_tokenizer(tokens.tokenizer, out)
     WORDS.print(f"recall-tiny is in {out}; next: python -m recall_train --model.path {out}")

@@ -1,4 +1,4 @@
-"""Plain next-token training of recall-tiny on demonstrations: on assistant turns, and a little on what they answer.
+"""Plain next-token training of recall-tiny on demonstrations: only assistant turns are trained on.
 
 Not the GRPO learner: there is no advantage, no engine and no DeepSpeed here, and it is used once, to make the model
 that ships.
@@ -110,20 +110,14 @@ def pretrain(
     steps: int,
     tokens_per_step: int,
     lr: float,
-    context_weight: float,
     seed: int,
     report: Callable[[int, float, float], None] = lambda step, loss, tokens_per_s: None,
 ) -> None:
-    """AdamW with warm-up and cosine decay, in place. Batches of about tokens_per_step padded tokens.
-
-    context_weight: of a prompt's or a tool output's token, where an assistant's has 1. A schema names its arguments
-    twice, so to predict it the model must find the second name behind the first: what a call's next argument needs.
-    report: called with step, loss on assistant tokens, tokens per second.
-    """
+    """AdamW with warm-up and cosine decay, in place. Batches of about tokens_per_step padded tokens."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     if device == "cuda":
-        model.model.compile(dynamic=True)  # a small model's time goes into launching kernels
+        model.model.compile(dynamic=True)  # else the time of a small model goes into launching kernels
     matrices = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -132,33 +126,31 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda s: min((s + 1) / warmup, 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, s / steps))))
     )
-    batches, began, seen = _batches(corpus, tokens_per_step, context_weight, seed), time.perf_counter(), 0
+    batches, began, seen = _batches(corpus, tokens_per_step, seed), time.perf_counter(), 0
     for step in range(1, steps + 1):
-        batch, token_weights = next(batches)
+        batch, trained = next(batches)
         # Found on the host: a mask on the device would make the host wait for it at every step.
-        places = np.flatnonzero(token_weights[:, 1:])
-        arrays = batch, places, batch[:, 1:].reshape(-1)[places], token_weights[:, 1:].reshape(-1)[places]
-        ids, at, labels, weight = (torch.from_numpy(array).to(device) for array in arrays)
+        places = np.flatnonzero(trained[:, 1:])
+        arrays = batch, places, batch[:, 1:].reshape(-1)[places]
+        ids, at, labels = (torch.from_numpy(array).to(device) for array in arrays)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
             # padding stands on the right, so causal attention never reads it: no mask is needed
             hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
             logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[at])
-        losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
-        (losses @ weight / weight.sum()).backward()
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
         seen += ids.numel()
         if step % 50 == 0 or step == steps:
-            report(step, losses.detach()[weight == 1].mean().item(), seen / (time.perf_counter() - began))
+            report(step, loss.item(), seen / (time.perf_counter() - began))
     model.to("cpu").eval()
 
 
-def _batches(
-    corpus: Corpus, tokens_per_step: int, context_weight: float, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Epoch after epoch of right-padded (B, T) ids and weights; episodes of like length share a batch."""
+def _batches(corpus: Corpus, tokens_per_step: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Epoch after epoch of right-padded (B, T) ids and trained marks; episodes of like length share a batch."""
     rng = np.random.default_rng(seed)
     lengths = np.diff(corpus.starts)
     while True:
@@ -174,17 +166,15 @@ def _batches(
                 blocks.append(block[start:stop])
                 start = stop
         for chosen in rng.permutation(len(blocks)):
-            yield _padded(corpus, blocks[chosen], lengths, context_weight)
+            yield _padded(corpus, blocks[chosen], lengths)
 
 
-def _padded(
-    corpus: Corpus, episodes: np.ndarray, lengths: np.ndarray, context_weight: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _padded(corpus: Corpus, episodes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     longest = int(lengths[episodes].max())
     ids = np.zeros((len(episodes), longest), np.int64)
-    weights = np.zeros((len(episodes), longest), np.float32)
+    trained = np.zeros((len(episodes), longest), bool)
     for row, episode in enumerate(episodes):
         start, stop = corpus.starts[episode], corpus.starts[episode + 1]
         ids[row, : stop - start] = corpus.ids[start:stop]
-        weights[row, : stop - start] = np.where(corpus.trained[start:stop], 1.0, context_weight)
-    return ids, weights
+        trained[row, : stop - start] = corpus.trained[start:stop]
+    return ids, trained

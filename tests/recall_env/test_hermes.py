@@ -40,7 +40,7 @@ def test_a_box_beside_a_call_is_no_answer_yet():
     assert HERMES.parse(f"\\boxed{{1}} {call()}").answer is None
 
 
-@pytest.mark.parametrize("wrap", ["{}", "\n {} ", "```json\n{}\n```", "```\n{}```\nThis looks it up.", "{}\nSo it is 3."])
+@pytest.mark.parametrize("wrap", ["{}", "\n {} ", "```json\n{}\n```", "```\n{}```\nA look.", "{}\nSo it is 3."])
 def test_json_alone_is_a_call_when_a_turn_begins_with_it(wrap):
     written = '{"name": "f", "arguments": {"x": 1}}'
     found = only(wrap.replace("{}", written))

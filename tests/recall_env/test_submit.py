@@ -35,7 +35,8 @@ def test_a_malformed_submission_is_refused_and_the_episode_goes_on(arguments):
 
 def test_an_answer_beside_calls_is_refused_and_they_run():
     turn = SUBMIT.parse(call("look", item="lamp") + call(answer="guess"))
-    assert turn.answer is None and [(c.name, c.error is None) for c in turn.calls] == [("look", True), ("submit", False)]
+    assert turn.answer is None
+    assert [(c.name, c.error is None) for c in turn.calls] == [("look", True), ("submit", False)]
 
 
 def test_a_broken_call_keeps_its_own_reason():

@@ -1,8 +1,10 @@
 """Chat template to ids: append-only, and no tool can open a turn."""
 
 import pytest
+from tokenizers import Tokenizer
 
 from recall_env.errors import RecallError
+from recall_train.models import SHIPPED
 from recall_train.tiny.tokenizer import save_tokenizer
 from recall_train.tokens import ChatTokens
 
@@ -44,6 +46,20 @@ def test_a_template_that_rewrites_history_is_refused(tokens, tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     with pytest.raises(RecallError, match="template"):
         ChatTokens(tmp_path)
+
+
+def test_the_turn_ends_where_the_template_says_whatever_eos_token_is(tokens, tmp_path):
+    tokenizer = tokens.tokenizer.__class__(tokenizer_object=tokens.tokenizer.backend_tokenizer)
+    tokenizer.eos_token, tokenizer.chat_template = "<|endoftext|>", tokens.tokenizer.chat_template
+    save_tokenizer(tokenizer, tmp_path)
+    assert ChatTokens(tmp_path).stop_ids == tokens.stop_ids == {tokenizer.convert_tokens_to_ids("<|im_end|>")}
+
+
+def test_text_is_split_as_the_models_own_tokenizer_file_says():
+    folder = SHIPPED["recall-tiny"]  # a qwen2, whose tokenizer splits in its own way
+    text = '{"name": "find", "arguments": {"item": "lamp", "count": 12}}'
+    expected = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+    assert ChatTokens(folder).tokenizer.encode(text, add_special_tokens=False) == expected
 
 
 def test_a_folder_without_a_tokenizer_is_one_line(tmp_path):
