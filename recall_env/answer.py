@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 
+_BOX = "\\boxed{"
+# An escaped brace opens and closes nothing; of two backslashes before "boxed{" the second is the box's.
+_BRACES = re.compile(r"\\boxed\{|\\(?!\\boxed\{).|[{}]", re.DOTALL)
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}")
 _LATEX_SPACE = re.compile(r"\\[,;:! ]|\\quad|\\qquad|~")
@@ -31,29 +34,17 @@ def without_thinking(text: str) -> str:
 
 def boxed(text: str) -> str | None:
     r"""What the last \boxed{...} with balanced braces holds, stripped; None when there is none."""
-    start = text.rfind("\\boxed{")
-    while start >= 0:
-        inner = _balanced(text, start + len("\\boxed{"))
-        if inner is not None:
-            return inner.strip()
-        start = text.rfind("\\boxed{", 0, start)
-    return None
-
-
-def _balanced(text: str, start: int) -> str | None:
-    depth, position = 1, start
-    while position < len(text):
-        letter = text[position]
-        if letter == "\\":
-            position += 1  # an escaped brace opens and closes nothing
-        elif letter == "{":
-            depth += 1
-        elif letter == "}":
-            depth -= 1
-            if depth == 0:
-                return text[start:position]
-        position += 1
-    return None
+    last, opened = None, []  # opened: for each brace not yet closed, where a box's content begins, or None
+    for found in _BRACES.finditer(text):
+        if found[0] == "}":
+            start = opened.pop() if opened else None
+            if start is not None and (last is None or start > last[0]):
+                last = start, found.start()
+        elif found[0] == "{":
+            opened.append(None)
+        elif found[0] == _BOX:
+            opened.append(found.end())
+    return text[slice(*last)].strip() if last else None
 
 
 def whole_text(text: str) -> str | None:

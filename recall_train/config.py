@@ -217,4 +217,11 @@ def _check_pairs(config: Config) -> None:
             f"({config.engine.max_context}): the prompt needs room too"
         )
     if config.model.dtype == "bfloat16" and config.learner.zero_stage == 0:
-        raise RecallError("model.dtype = bfloat16 needs learner.zero_stage 2 or 3, which keep fp32 master weights")
+        raise RecallError(
+            "model.dtype = bfloat16 needs learner.zero_stage 2 or 3, one GPU included: stage 0 keeps no fp32 weights"
+        )
+    updates = config.run.steps * config.learner.updates_per_step
+    if config.learner.warmup_steps >= updates:
+        raise RecallError(
+            f"learner.warmup_steps: {config.learner.warmup_steps} updates of warm-up, but the run makes only {updates}"
+        )

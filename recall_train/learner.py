@@ -42,14 +42,13 @@ COUNTERS_FILE = "learner.json"
 class Learner:
     def __init__(
         self, model_path: str, model: config.Model, learner: config.Learner, loss: config.Loss, *,
-        seed: int, temperature: float, total_steps: int,
+        seed: int, temperature: float,
     ):  # fmt: skip
         """Collective. model_path: a folder or hub name; model.path is not read. seed orders the mini-batches of
-        updates_per_step; temperature is the rollout's, and divides the logits here too; total_steps is for checks.
+        updates_per_step; temperature is the rollout's, and divides the logits here too.
 
-        Raises RecallError for a model that cannot be loaded and for settings that cannot work together.
+        Raises RecallError for a model that cannot be loaded.
         """
-        _check(model, learner, total_steps)
         self.settings, self.loss, self.seed = learner, loss, seed
         self.model_path = model_path
         start_process_group()
@@ -279,18 +278,6 @@ class Learner:
         """Free the engine; no call may follow. The process group lives as long as the process."""
         self.engine.destroy()
         del self.engine
-
-
-def _check(model: config.Model, learner: config.Learner, total_steps: int) -> None:
-    if model.dtype == "bfloat16" and learner.zero_stage == 0:
-        raise RecallError(
-            "model.dtype 'bfloat16' needs learner.zero_stage 2 or 3, one GPU included: stage 0 keeps no fp32 weights"
-        )
-    if learner.warmup_steps >= total_steps * learner.updates_per_step:
-        raise RecallError(
-            f"learner.warmup_steps: {learner.warmup_steps} updates of warm-up, but the run makes only "
-            f"{total_steps * learner.updates_per_step}"
-        )
 
 
 def start_process_group() -> None:

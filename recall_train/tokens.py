@@ -33,7 +33,7 @@ class ChatTokens:
         if self.tokenizer.chat_template is None:
             raise RecallError(f"{model_path}: the tokenizer has no chat template; use an instruct model")
         added = self.tokenizer.added_tokens_decoder.values()
-        self._specials = tuple({*self.tokenizer.all_special_tokens, *(t.content for t in added if t.special)})
+        self._specials = sorted({*self.tokenizer.all_special_tokens, *(t.content for t in added if t.special)})
         self._stop_text = self._end_of_turn()
         self.stop_ids = frozenset([self.tokenizer.convert_tokens_to_ids(self._stop_text)])
         self._check_template()

@@ -70,7 +70,7 @@ class Trainer:
         self.state = RunState()
         self.learner = Learner(
             model, config.model, config.learner, config.loss, seed=config.run.seed,
-            temperature=config.rollout.temperature, total_steps=config.run.steps,
+            temperature=config.rollout.temperature,
         )  # fmt: skip
         # After the learner, whose process group vLLM finds in place.
         self.engine = make_engine(config, model, self.tokens.stop_ids)

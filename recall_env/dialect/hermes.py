@@ -1,6 +1,6 @@
 r"""hermes: Qwen's native tool calls, and the default.
 
-A call is `<tool_call>{json}</tool_call>`, as many per turn as the model likes; a result is a `tool` message that
+A call is `<tool_call>{json}</tool_call>`, up to 256 in a turn; a result is a `tool` message that
 holds JSON; the answer stands in \boxed{} in a turn without calls. Nothing inside <think> is read.
 
 Some models were never trained to write the tags: Qwen2.5-Coder-0.5B answers the same prompt with the JSON alone, bare
@@ -13,6 +13,8 @@ model's template, and `info["messages"]` is what to hand to it.
 import copy
 import json
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from recall_env.answer import boxed, without_thinking
@@ -26,11 +28,13 @@ SYSTEM = (
     "When you know the answer, call no more tools and give it, alone, in \\boxed{}."
 )
 
+MAX_CALLS = 256  # of one turn; a turn of a million broken tags is not worth a minute
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _UNTAGGED = re.compile(r'\s*(?:```\w*\s*)?(?=\{\s*"name"\s*:)')
 _FORM = 'write {"name": "...", "arguments": {...}} between the opening and the closing tool_call tag'
 # What could begin a special token or a tag of any model: "<" and then a letter, a slash, or a bar (ASCII or wide).
 _MARKER = re.compile(r"<(?=[^\W\d]|[/|!\uff5c_])")
+_SPACE, _BETWEEN = re.compile(r"\s*"), re.compile(r"[\s,]*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -49,9 +53,9 @@ class Hermes:
 
     def parse(self, text: str) -> Turn:
         text = without_thinking(text)
-        calls, answer = tuple(_calls(text)), boxed(text)
+        calls, answer = _first(_calls(text)), boxed(text)
         if not calls and answer is None:
-            calls = tuple(_untagged_calls(text))
+            calls = _first(_untagged_calls(text))
         return Turn(calls, None if calls else answer, text)
 
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
@@ -92,7 +96,15 @@ def escaped_json(value: Any) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _calls(text: str):
+def _first(calls: Iterator[ToolCall]) -> tuple[ToolCall, ...]:
+    """At most MAX_CALLS of them, and one that says that there were more."""
+    first = tuple(islice(calls, MAX_CALLS))
+    if next(calls, None) is None:
+        return first
+    return (*first, ToolCall("", {}, "", f"one turn may hold {MAX_CALLS} calls; what came after them was not run"))
+
+
+def _calls(text: str) -> Iterator[ToolCall]:
     """Every call of a turn, in order."""
     start = text.find(_OPEN)
     while start >= 0:
@@ -101,7 +113,7 @@ def _calls(text: str):
         start = text.find(_OPEN, stop)
 
 
-def _untagged_calls(text: str):
+def _untagged_calls(text: str) -> Iterator[ToolCall]:
     """The JSON objects that a turn begins with, in order; what is written behind them is not read."""
     begin = _UNTAGGED.match(text)
     start = begin.end() if begin else len(text)
@@ -112,7 +124,7 @@ def _untagged_calls(text: str):
             yield _not_a_call(text[start:], str(e))
             return
         yield _as_call(value, text[start:end])
-        start = end + len(text[end:]) - len(text[end:].lstrip(" \n\r\t,"))
+        start = _BETWEEN.match(text, end).end()
 
 
 def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
@@ -126,7 +138,7 @@ def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
     except _NotJson as e:
         return _not_a_call(text[start:stop], str(e)), stop
     # The JSON ends where its grammar says, so a string argument may spell a closing tag.
-    rest = end + len(text[end:]) - len(text[end:].lstrip())
+    rest = _SPACE.match(text, end).end()
     if not text.startswith(_CLOSE, rest):
         stop = max(stop, end)
         if text[rest:stop].strip():

@@ -25,7 +25,7 @@ def start(model):
     def make(dtype="bfloat16", attention="auto", **settings) -> Learner:
         settings = config.Learner(**{"lr": 1e-3, "tokens_per_microbatch": 64, "logprob_chunk": 16} | settings)
         given = config.Model(dtype=dtype, attention=attention), settings, config.Loss()
-        started.append(Learner(model, *given, seed=0, temperature=0.7, total_steps=100))
+        started.append(Learner(model, *given, seed=0, temperature=0.7))
         return started[-1]
 
     yield make

@@ -40,7 +40,6 @@ def make_learner(config: Config) -> Learner:
         config.loss,
         seed=0,
         temperature=1.0,
-        total_steps=9,
     )
 
 

@@ -45,7 +45,7 @@ def make_learner(model: str, *, loss: str = "dapo", seed: int = 0, kl_coef: floa
     learner = config.Learner(**{"lr": LR, "tokens_per_microbatch": 64, "logprob_chunk": 16} | settings)
     return Learner(
         model, config.Model(), learner, config.Loss(kind=loss, kl_coef=kl_coef),
-        seed=seed, temperature=TEMPERATURE, total_steps=100,
+        seed=seed, temperature=TEMPERATURE,
     )  # fmt: skip
 
 

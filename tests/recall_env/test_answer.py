@@ -96,3 +96,8 @@ def test_thinking_is_not_read_even_when_the_prompt_opened_it_or_nothing_closed_i
 def test_token_f1_takes_the_best_of_the_accepted_answers():
     assert token_f1("the lamp of Paris", ("London", "Paris")) == 0.5
     assert token_f1("x", ()) == 0.0
+
+
+@pytest.mark.parametrize("text", ["\\boxed{" * 100_000, "\\boxed{" + "{" * 500_000, "\\boxed{" * 9 + "\\" * 500_000])
+def test_a_long_text_of_open_boxes_holds_no_answer_and_takes_no_minute(text):
+    assert boxed(text) is None

@@ -36,6 +36,12 @@ def test_calls_and_answers_in_thinking_are_not_read():
     assert HERMES.parse(f"{call('thought')}</think>\\boxed{{2}}").answer == "2"
 
 
+@pytest.mark.parametrize("one", [call("a"), '{"name": "a"},', "<tool_call>", '<tool_call>{"name":"a"}'])
+def test_a_turn_of_very_many_calls_is_cut(one):
+    calls = HERMES.parse(one * 50_000).calls
+    assert len(calls) == 257 and calls[-1].error == "one turn may hold 256 calls; what came after them was not run"
+
+
 def test_a_box_beside_a_call_is_no_answer_yet():
     assert HERMES.parse(f"\\boxed{{1}} {call()}").answer is None
 

@@ -71,6 +71,7 @@ def test_an_override_needs_no_quotes_for_text():
         (["--run.steps"], "--run.steps: a value is missing"),
         (["demo.toml"], "demo.toml: expected an override like"),
         (["--model.dtype", "bfloat16"], "needs learner.zero_stage 2 or 3"),
+        (["--learner.warmup_steps", "30"], "30 updates of warm-up, but the run makes only 30"),
         (["--engine.max_context", "128"], "rollout.max_turn_tokens (128) must be below engine.max_context (128)"),
     ],
 )
