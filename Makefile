@@ -1,7 +1,7 @@
 # make demo   set up, train the shipped tiny model, show before and after     (ARGS='--run.seed 1' is passed on)
 # make test   set up, run the tests: the jail and the vLLM engine (its CPU build) included
 # make lint   ruff's checks and format
-# make clean  remove what set-up and runs left behind
+# make clean  remove what set-up and tests left behind; runs/ stays
 # PYTHON=/path/to/python3.12 picks the interpreter that makes .venv
 
 PYTHON ?=
@@ -16,7 +16,7 @@ demo:
 test:
 	@bash tools/setup.sh test '$(PYTHON)'
 	@.venv/bin/python -m pytest $(ARGS)
-	@.venv/bin/python -m pytest -m vllm $(ARGS)
+	@.venv/bin/python -m pytest -m vllm $(ARGS) || { s=$$?; [ -n '$(ARGS)' ] && [ $$s = 5 ]; }  # 5: ARGS hold none
 
 lint:
 	@bash tools/setup.sh dev '$(PYTHON)'
@@ -24,5 +24,5 @@ lint:
 	@.venv/bin/python -m ruff format --check .
 
 clean:
-	rm -rf .venv runs wandb .pytest_cache .ruff_cache .hypothesis recall.egg-info build dist
+	rm -rf .venv wandb .pytest_cache .ruff_cache .hypothesis recall.egg-info build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

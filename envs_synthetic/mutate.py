@@ -54,11 +54,20 @@ def changed(value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value)
 
 
+def _is_json(text: str) -> bool:
+    """007 is a number to people alone."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def swap_truth(truth: str) -> Callable[[Any], Any]:
     """Replaces the truth by something of its own kind."""
     if DATE.fullmatch(truth):
         other = shift_numbers(truth)
-    elif NUMBER.fullmatch(truth):
+    elif NUMBER.fullmatch(truth) and _is_json(truth):
         other = json.dumps(json.loads(truth) + 7)
     else:
         other = truth + "x"

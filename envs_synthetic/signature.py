@@ -23,7 +23,7 @@ def disagreements(source: str, schemas: Sequence[dict[str, Any]]) -> Iterator[st
     except SyntaxError as error:
         yield f"the source is not Python: {error.msg} in line {error.lineno}"
         return
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     for tool in map(function_of, schemas):
         if tool["name"] not in functions:
             yield f"tool {tool['name']!r}: the source defines no such function"

@@ -21,6 +21,7 @@ from recall_env.tool_call import ToolCall, ToolResult
 
 MAX_RESULT_CHARS = 160
 MAX_PROBES = 6
+MAX_COMBINATIONS = 10_000  # of arguments of one tool that are looked at for probes
 
 
 @dataclass(frozen=True)
@@ -132,18 +133,31 @@ def single_call(task: Task, bench: Bench) -> Iterator[str]:
         for value in call.arguments.values():
             if isinstance(value, str | int | float) and mentions(task.question, leaves(value)[0]):
                 atoms[json.dumps(value)] = value
-    probes: list[ToolCall] = []
+    gold = [call for call in task.solution.calls if is_probe(call, task, atoms)]
+    others = (probe for probe in probes_of(task, list(atoms.values())) if probe not in gold)
+    for probe in itertools.islice(itertools.chain(gold, others), MAX_PROBES):
+        if says(replay(task, bench.pool, [probe])[0], task.ground_truth[0]):
+            yield f"{probe.name}({json.dumps(probe.arguments)}) alone gives the truth"
+
+
+def is_probe(call: ToolCall, task: Task, atoms: dict[str, Any]) -> bool:
+    """Whether a call has just the required arguments, each an atom (by its JSON), and fits its schema."""
+    tool = next(tool for tool in map(function_of, task.schemas) if tool["name"] == call.name)
+    parameters = tool.get("parameters", {})
+    known = all(json.dumps(value) in atoms for value in call.arguments.values())
+    required = set(parameters.get("required", []))
+    return known and set(call.arguments) == required and argument_error(parameters, call.arguments) is None
+
+
+def probes_of(task: Task, atoms: list[Any]) -> Iterator[ToolCall]:
+    """Every tool with atoms for its required arguments, lazily: of many arguments there are more than can be made."""
     for tool in map(function_of, task.schemas):
         parameters = tool.get("parameters", {})
         names = parameters.get("required", [])
-        for values in itertools.product(atoms.values(), repeat=len(names)):
+        for values in itertools.islice(itertools.product(atoms, repeat=len(names)), MAX_COMBINATIONS):
             arguments = dict(zip(names, values, strict=True))
             if argument_error(parameters, arguments) is None:
-                probes.append(ToolCall(tool["name"], arguments))
-    gold = [call for call in task.solution.calls if call in probes]
-    for probe in [*gold, *(p for p in probes if p not in gold)][:MAX_PROBES]:
-        if says(replay(task, bench.pool, [probe])[0], task.ground_truth[0]):
-            yield f"{probe.name}({json.dumps(probe.arguments)}) alone gives the truth"
+                yield ToolCall(tool["name"], arguments)
 
 
 def needed(task: Task, bench: Bench) -> Iterator[str]:

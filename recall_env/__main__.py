@@ -109,7 +109,9 @@ def play_one(
     tasks, chosen = _named(target, dataset, split)
     kind = agent or ("model" if base_url else "hand")
     endpoint = (base_url, model, api_key, temperature, max_tokens)
-    agent_of = (lambda task, seed, dialect: Hand(dialect.prefill)) if kind == "hand" else _agent_of(kind, endpoint)
+    agent_of = (
+        (lambda task, seed, dialect: Hand(dialect.prefill)) if kind == "hand" else _agent_of(kind, endpoint, "hand")
+    )
     settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
     env = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings))
     try:
@@ -157,6 +159,8 @@ def evaluate_agent(
     tasks, chosen = _named(target, dataset, split)
     tasks = TaskSet([tasks.by_id(chosen)], tasks.name) if chosen is not None else tasks.spread(n)
     agent_of = _agent_of(agent, (base_url, model, api_key, temperature, max_tokens))
+    if output is not None and not output.parent.is_dir():
+        raise RecallError(f"--output: there is no folder {output.parent}")
     name = model if agent == "model" else agent
     settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
     with progress(len(tasks) * k) as on_episode:
@@ -170,10 +174,10 @@ def evaluate_agent(
             settings=settings,
             on_episode=on_episode,
         )
+    print(result.to_json() if as_json else table(result))
     if output is not None:
         output.write_text(result.to_json() + "\n")
         say(f"wrote {output}")
-    print(result.to_json() if as_json else table(result))
     if result.overall.episodes == 0:
         raise RecallError(f"no episode counted; the first fault: {result.episodes[0].fault_text}")
 
@@ -230,11 +234,11 @@ def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str |
     return TaskSet.load(named["dataset"], named["split"]), named["task_id"]
 
 
-def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int]):
+def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int], *others: str):
     if kind in AGENTS:
         return AGENTS[kind]
     if kind != "model":
-        kinds = [*AGENTS, "hand", "model"]
+        kinds = [*AGENTS, *others, "model"]
         raise RecallError(f"no agent {kind!r}{did_you_mean(kind, kinds) or '.'} There are: {listed(kinds)}")
     base_url, model, api_key, temperature, max_tokens = endpoint
     if base_url is None or model is None:

@@ -14,11 +14,16 @@ from recall_env.schema import function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall
 
+_ABOUT_THE_REQUEST = frozenset([400, 413, 422])
 _RETRIED = frozenset([408, 409, 425, 429, 500, 502, 503, 504])
 
 
 class AgentFailure(RecallError):
     """The endpoint did not answer, after retries. Nobody's move: the episode is void, not lost."""
+
+
+class TurnRefused(RecallError):
+    """An endpoint that has answered before refused this one request: the episode's own fault, its length most often."""
 
 
 class Agent(Protocol):
@@ -105,18 +110,24 @@ class ChatAgent:
         self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
         self._timeout_s, self._retries = timeout_s, retries
         self._tool_choice = "auto"
+        self._has_answered = False
 
     def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
-        """Raises AgentFailure when the endpoint keeps failing, RecallError when it refuses the request."""
+        """Raises AgentFailure when the endpoint keeps failing, RecallError when it refuses the first request, and
+        TurnRefused when it refuses a later one."""
         body: dict[str, Any] = {"model": self.model, "messages": _portable(messages), **self._sampling}
         if tools:
             body |= {"tools": tools, "tool_choice": self._tool_choice}
         reply = self._request("POST", "/chat/completions", body)
         if reply.status_code == 400 and tools and self._tool_choice == "auto" and "tool" in reply.text:
             # vLLM without a tool-call parser refuses "auto"; with "none" it still shows the model the tools.
-            self._tool_choice = "none"
-            return self.act(messages, tools)
+            second = self._request("POST", "/chat/completions", body | {"tool_choice": "none"})
+            if second.status_code < 400:
+                self._tool_choice, reply = "none", second
+        if self._has_answered and reply.status_code in _ABOUT_THE_REQUEST:
+            raise TurnRefused(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}")
         self._refuse(reply)
+        self._has_answered = True
         try:
             message = reply.json()["choices"][0]["message"]
         except (ValueError, LookupError, TypeError) as e:

@@ -17,6 +17,7 @@ _BOX = "\\boxed{"
 _BRACES = re.compile(r"\\boxed\{|\\(?!\\boxed\{).|[{}]", re.DOTALL)
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}")
+_NESTED_TEXT = 4  # levels of \text{\textbf{...}} that are taken off
 _LATEX_SPACE = re.compile(r"\\[,;:! ]|\\quad|\\qquad|~")
 _LATEX_ESCAPED = re.compile(r"\\([%$&_#{}])")
 _LEADING_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)")
@@ -48,8 +49,8 @@ def boxed(text: str) -> str | None:
 
 
 def whole_text(text: str) -> str | None:
-    """The whole text, stripped; None when nothing is left."""
-    return text.strip() or None
+    """The whole text outside of <think>, stripped; None when nothing is left."""
+    return without_thinking(text).strip() or None
 
 
 EXTRACTORS: dict[str, Callable[[str], str | None]] = {"boxed": boxed, "text": whole_text}
@@ -79,9 +80,8 @@ def normalised(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").strip()
     if len(text) > 2 and text.startswith("$") and text.endswith("$"):
         text = text[1:-1]
-    unwrapped = _LATEX_TEXT.sub(r"\1", text)
-    while unwrapped != text:
-        text, unwrapped = unwrapped, _LATEX_TEXT.sub(r"\1", unwrapped)
+    for _ in range(_NESTED_TEXT):
+        text = _LATEX_TEXT.sub(r"\1", text)
     text = _LATEX_ESCAPED.sub(r"\1", _LATEX_SPACE.sub(" ", text))
     text = " ".join(text.casefold().split())
     return _LEADING_ARTICLE.sub("", text.removesuffix(".").strip() or text)

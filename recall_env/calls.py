@@ -5,10 +5,11 @@ Not here: what a call looks like in text (dialect/), turns and rewards (env.py),
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.nearest import did_you_mean, listed
+from recall_env.sandbox import wire
 from recall_env.sandbox.session import Mode, Pool, Session
 from recall_env.schema import argument_error, check_parameters, function_of
 from recall_env.task import Task
@@ -25,6 +26,15 @@ class Telemetry:
     infra_retries: int = 0
 
 
+def bounded(call: ToolCall) -> ToolCall:
+    """The call, or a refused one without its arguments when they nest deeper than the wire allows."""
+    try:
+        wire.check_depth(call.arguments)
+    except wire.WireError:
+        return replace(call, arguments={}, error=f"arguments nest deeper than {wire.MAX_DEPTH} levels")
+    return call
+
+
 class ToolRunner:
     """Runs the calls of one episode. A session is opened at the first call that passes its checks."""
 
@@ -37,8 +47,11 @@ class ToolRunner:
         mode: Mode,
         checks_arguments: bool,
         telemetry: Telemetry,
+        others: tuple[str, ...] = (),
     ):
-        """Raises TaskError when arguments are to be checked and a schema is no JSON Schema."""
+        """others: names that the model may mean and that are no tools of the task.
+
+        Raises TaskError when arguments are to be checked and a schema is no JSON Schema."""
         self._task, self._open_pool, self._seed, self._mode = task, open_pool, seed, mode
         self._checks_arguments, self._telemetry = checks_arguments, telemetry
         functions = map(function_of, task.schemas)
@@ -46,6 +59,7 @@ class ToolRunner:
         if checks_arguments:
             for name, parameters in self._parameters.items():
                 check_parameters(name, parameters)
+        self._names = (*self._parameters, *others)
         self._session: Session | None = None
         self._done: list[tuple[ToolCall, ToolResult]] = []  # what reached the session, for a replay
 
@@ -79,7 +93,7 @@ class ToolRunner:
         if call.error is not None:
             return ToolResult("parse_error", error_message=call.error)
         if call.name not in self._parameters:
-            hint = did_you_mean(call.name, self._parameters) or f"; the tools are {listed(self._parameters, 20)}"
+            hint = did_you_mean(call.name, self._names) or f"; the tools are {listed(self._names, 20)}"
             return ToolResult("unknown_tool", error_message=f"no tool {_short(call.name)!r}{hint}")
         if self._checks_arguments:
             error = argument_error(self._parameters[call.name], call.arguments)

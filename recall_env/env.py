@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from recall_env.answer import EXTRACTORS
-from recall_env.calls import Telemetry, ToolRunner
+from recall_env.calls import Telemetry, ToolRunner, bounded
 from recall_env.dialect import DIALECTS
 from recall_env.dialect.base import Message, Turn
 from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
@@ -117,13 +117,15 @@ class SynToolEnv(gym.Env[str, str]):
             mode=self.dialect.mode,
             checks_arguments=self.dialect.checks_arguments,
             telemetry=self._telemetry,
+            others=self.dialect.own_tools,
         )
-        self._turns, self._ended = [], False
+        self._turns = []
         messages = self.dialect.start(self._task)
         self._transcript = copy.deepcopy(messages)
         info = self._info(messages, [], None)
         info["tools"] = self.dialect.template_tools(self._task)
         info["seed"] = self._seed
+        self._ended = False
         return self.dialect.observation(messages), info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -165,10 +167,10 @@ class SynToolEnv(gym.Env[str, str]):
         return asdict(self._telemetry)
 
     def _step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        turn = self.dialect.parse(action)
+        turn = self.dialect.parse(action, self._task.extractor)
         self._transcript.append({"role": "assistant", "content": action})
         results: list[tuple[ToolCall, ToolResult]] = []
-        for call in turn.calls:
+        for call in map(bounded, turn.calls):
             try:
                 results.append((call, self._runner.run(call)))
             except SandboxUnavailable:
@@ -255,6 +257,8 @@ class SynToolEnv(gym.Env[str, str]):
             raise TaskError(f"{self.tasks.name} holds no task")
         if index is None:
             index = int(self.np_random.integers(len(self.tasks)))
+        if not isinstance(index, int):
+            raise RecallError(f"index: expected an integer, got {index!r}")
         if not -len(self.tasks) <= index < len(self.tasks):
             raise TaskError(f"{self.tasks.name} has {len(self.tasks)} tasks; there is no index {index}")
         return self.tasks[index]

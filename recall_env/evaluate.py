@@ -6,10 +6,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from recall_env.agent import Agent, AgentFailure
+from recall_env.agent import Agent, AgentFailure, TurnRefused
 from recall_env.dialect import Dialect
 from recall_env.dialect.base import Message
 from recall_env.env import SynToolEnv
@@ -32,7 +32,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Played:
-    """One finished episode. fault: None, "infra" (jail or endpoint) or "env" (the author's); then it does not count."""
+    """One finished episode. fault: None, "infra" (jail or endpoint) or "env" (the author's); then it does not count.
+
+    termination: the environment's, or "refused": the endpoint would not take the turn, too long a context most often.
+    """
 
     task_id: str
     family: str | None
@@ -147,9 +150,10 @@ def play(env: SynToolEnv, agent: Agent, task: Task, seed: int) -> tuple[list[Mes
     _, info = env.reset(seed=seed, options={"task": task})
     messages, tools, infos, reward, ended = list(info["messages"]), info["tools"], [], 0.0, False
     while not ended:
-        action = agent.act(messages, tools)
+        # A served model has not been given the prefill, so it may open the thought itself.
+        action = agent.act(messages, tools).removeprefix(env.dialect.prefill)
         _, reward, terminated, truncated, info = env.step(action)
-        messages += [{"role": "assistant", "content": action}, *info["messages"]]
+        messages += [{"role": "assistant", "content": env.dialect.prefill + action}, *info["messages"]]
         infos.append(info)
         ended = terminated or truncated
     return messages, infos, reward
@@ -160,6 +164,8 @@ def _play_and_tell(task: Task, agent_of, settings: Settings, sample: int, seed: 
     empty = Played(task.id, task.family, sample, seed, False, 0.0, 0, 0, 0, None, None)
     try:
         _, infos, reward = play(env, agent_of(task, seed, env.dialect), task, seed)
+    except TurnRefused as error:  # a failure like any other, or a long-winded agent would be spared its worst episodes
+        return replace(empty, termination="refused", fault_text=str(error))
     except EnvError as error:
         return _faulty(empty, "env", str(error))
     except AgentFailure as error:
@@ -175,7 +181,7 @@ def _play_and_tell(task: Task, agent_of, settings: Settings, sample: int, seed: 
 
 
 def _faulty(empty: Played, fault: str, text: str) -> Played:
-    return Played(**{**asdict(empty), "fault": fault, "fault_text": text})
+    return replace(empty, fault=fault, fault_text=text)
 
 
 def _summed_up(tasks: TaskSet, agent: str, settings: Settings, k: int, seed: int, played: list[Played]) -> Evaluation:

@@ -30,7 +30,8 @@ def argument_error(parameters: dict[str, Any], arguments: dict[str, Any]) -> str
     if "additionalProperties" not in parameters and "patternProperties" not in parameters:
         for name in arguments:
             if name not in properties:
-                errors.append(f"{name}: no such argument{did_you_mean(name, properties) or _known(properties)}")
+                hint = did_you_mean(name, properties) or _known(properties)
+                errors.append(f"{_short(name)}: no such argument{hint}")
     validator = _validator(json.dumps(parameters, sort_keys=True))
     errors += [_in_words(error) for error in validator.iter_errors(arguments)]
     if not errors:
@@ -61,13 +62,13 @@ def _validator(parameters: str):
 
 
 def _in_words(error) -> str:
-    path = ".".join(str(step) for step in error.instance_path)
+    path = _short(".".join(str(step) for step in error.instance_path))
     if error.kind.name == "required":
         return f"{path + '.' if path else ''}{error.kind.property}: required, but missing"
     if error.kind.name == "type":
         types = sorted(error.kind.types, key=lambda name: (name == "null", name))
         return f"{path or 'arguments'}: expected {' or '.join(types)}, got {_shown(error.instance)}"
-    return f"{path or 'arguments'}: {error.message}"
+    return f"{path or 'arguments'}: {_short(error.message, 300)}"
 
 
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
@@ -77,8 +78,12 @@ def _shown(value: Any) -> str:
     if value is None:
         return "null"
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = text if len(text) <= 80 else text[:77] + "..."
-    return f"{_JSON_TYPES[type(value)]} {text}"
+    return f"{_JSON_TYPES[type(value)]} {_short(text)}"
+
+
+def _short(text: str, most: int = 80) -> str:
+    """A model's text is not to come back to it at full length."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _known(properties: dict[str, Any]) -> str:

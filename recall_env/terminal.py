@@ -70,6 +70,9 @@ def table(result: Evaluation) -> str:
         rows.append((name, str(tally.episodes), f"{tally.success:.3f}", f"[{tally.low:.3f}, {tally.high:.3f}]"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    refused = [one.fault_text for one in result.episodes if one.termination == "refused"]
+    if refused:
+        lines.append(f"{len(refused)} episodes ended because the endpoint refused a turn, the first: {refused[0]}")
     void = f"void: {result.infra} infra, {result.env_errors} environment errors"
     return "\n".join([*lines, f"mean reward {result.mean_reward:.3f}; {void}; sandbox {result.settings.sandbox}"])
 

@@ -41,6 +41,12 @@ class Event:
     error: BaseException | None = None
 
 
+def _telemetry(env: gym.Env) -> dict[str, Any]:
+    """Gymnasium's wrappers do not pass methods on, so it is asked of the environment itself."""
+    inner = env.unwrapped
+    return inner.telemetry() if isinstance(inner, Measured) else {}
+
+
 class EnvPool:
     """`size` environments; at most one operation in flight for each. To be driven from one thread."""
 
@@ -137,4 +143,4 @@ class EnvPool:
         if env is None:
             raise RecallError(f"EnvPool: slot {index} was never reset")
         outcome = env.step(action)
-        return Event(index, *outcome, telemetry=env.telemetry() if isinstance(env, Measured) else {})
+        return Event(index, *outcome, telemetry=_telemetry(env))

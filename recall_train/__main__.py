@@ -44,7 +44,7 @@ def _missing(e: ModuleNotFoundError) -> int:
     package = (e.name or "").partition(".")[0]
     if package not in EXTRA_OF:
         raise e
-    print(f"recall_train: {package} is not installed: pip install 'recall[{EXTRA_OF[package]}]'", file=sys.stderr)
+    print(f"recall_train: {package} is not installed: pip install -e '.[{EXTRA_OF[package]}]'", file=sys.stderr)
     return 2
 
 

@@ -33,9 +33,9 @@ def check(config: Config) -> None:
         hint = did_you_mean(config.env.rubric, RUBRICS) or f"; there are: {listed(RUBRICS)}"
         raise RecallError(f"env.rubric: no rubric {config.env.rubric!r}{hint}")
     if config.engine.kind == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install 'recall[vllm]' (CPU: see README)")
+        raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install -e '.[vllm]' (CPU: see README)")
     if config.run.wandb != "off" and importlib.util.find_spec("wandb") is None:
-        raise RecallError(f"run.wandb = {config.run.wandb}, but wandb is not installed: pip install 'recall[train]'")
+        raise RecallError(f"run.wandb = {config.run.wandb}, but wandb is not installed: pip install -e '.[train]'")
     for tasks in (training_tasks(config), *eval_tasks(config).values()):
         for _ in tasks:  # reads every row: a bad one raises TaskError, which names it
             pass

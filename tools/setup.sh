@@ -68,10 +68,14 @@ make_venv() {
   if [ -x $venv/bin/python ] && $venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
     return
   fi
+  if [ -e $venv ] && [ ! -e $venv/.recall-setup ]; then
+    fail "$venv is not ours and not a virtual environment of Python 3.12 with pip; move it away"
+  fi
   local python
   python=$(find_python)
   rm -rf $venv
   mkdir $venv
+  touch $venv/.recall-setup
   step "virtual environment of $("$python" --version) in $venv" "$python" -m venv $venv
 }
 

@@ -27,6 +27,7 @@ class Dialect(Protocol):
     name: str
     mode: Mode  # how the sandbox runs the source
     prefill: str  # begins every assistant turn and is not sampled; the action is what comes after it
+    own_tools: tuple[str, ...]  # names of tools that are the dialect's and not the task's
     checks_arguments: bool  # False: arguments go to the tool without a look at its schema
 
     def start(self, task: Task) -> list[Message]:
@@ -35,8 +36,11 @@ class Dialect(Protocol):
     def template_tools(self, task: Task) -> list[dict[str, Any]] | None:
         """Tool schemas to hand to the model's chat template; None when `start` has them in its text."""
 
-    def parse(self, text: str) -> Turn:
-        """Read one assistant turn (without its prefill). What is not a call comes back as one with `error` set."""
+    def parse(self, text: str, extractor: str | None = None) -> Turn:
+        """Read one assistant turn (without its prefill). What is not a call comes back as one with `error` set.
+
+        extractor: the task's own, if it has one (`answer.EXTRACTORS`).
+        """
 
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
         """The messages that tell the model what its calls came to."""

@@ -4,7 +4,7 @@ A call is `<tool_call>{json}</tool_call>`, up to 256 in a turn; a result is a `t
 holds JSON; the answer stands in \boxed{} in a turn without calls. Nothing inside <think> is read.
 
 Some models were never trained to write the tags: Qwen2.5-Coder-0.5B answers the same prompt with the JSON alone, bare
-or in a code fence. A turn that begins with such a call, and has neither tag nor box, is read as calls too.
+or in a code fence. A turn that begins with such a call is read as calls too.
 
 The observation is the content alone, as Qwen's chat template frames it inside a turn: role markers belong to the
 model's template, and `info["messages"]` is what to hand to it.
@@ -30,11 +30,11 @@ SYSTEM = (
 
 MAX_CALLS = 256  # of one turn; a turn of a million broken tags is not worth a minute
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
-_UNTAGGED = re.compile(r'\s*(?:```\w*\s*)?(?=\{\s*"name"\s*:)')
+_UNTAGGED = re.compile(r'\s*(?:```\w*\s*)?(?=\{\s*"(?:name|arguments)"\s*:)')
 _FORM = 'write {"name": "...", "arguments": {...}} between the opening and the closing tool_call tag'
 # What could begin a special token or a tag of any model: "<" and then a letter, a slash, or a bar (ASCII or wide).
 _MARKER = re.compile(r"<(?=[^\W\d]|[/|!\uff5c_])")
-_SPACE, _BETWEEN = re.compile(r"\s*"), re.compile(r"[\s,]*")
+_SPACE, _BETWEEN = re.compile(r"\s*"), re.compile(r"[\s,]*(?:```\w*[\s,]*)*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -42,6 +42,7 @@ class Hermes:
     name = "hermes"
     mode: Mode = "stateful"
     prefill = ""
+    own_tools: tuple[str, ...] = ()
     checks_arguments = True
 
     def start(self, task: Task) -> list[Message]:
@@ -51,12 +52,15 @@ class Hermes:
         wrapped = ({"type": "function", "function": s} if "function" not in s else s for s in task.schemas)
         return copy.deepcopy(list(wrapped))
 
-    def parse(self, text: str) -> Turn:
+    def parse(self, text: str, extractor: str | None = None) -> Turn:
         text = without_thinking(text)
-        calls, answer = _first(_calls(text)), boxed(text)
-        if not calls and answer is None:
-            calls = _first(_untagged_calls(text))
-        return Turn(calls, None if calls else answer, text)
+        untagged = _UNTAGGED.match(text)
+        # Where the whole text is the answer, an answer may well look like a call.
+        if untagged and extractor != "text":
+            calls = _first(_untagged_calls(text, untagged.end()))
+        else:
+            calls = _first(_calls(text))
+        return Turn(calls, None if calls else boxed(text), text)
 
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
         return [{"role": "tool", "content": content(result)} for _, result in results]
@@ -113,15 +117,15 @@ def _calls(text: str) -> Iterator[ToolCall]:
         start = text.find(_OPEN, stop)
 
 
-def _untagged_calls(text: str) -> Iterator[ToolCall]:
-    """The JSON objects that a turn begins with, in order; what is written behind them is not read."""
-    begin = _UNTAGGED.match(text)
-    start = begin.end() if begin else len(text)
+def _untagged_calls(text: str, start: int) -> Iterator[ToolCall]:
+    """The calls that a turn begins with, in order, up to the first thing that is none: a result made up, or prose."""
     while text.startswith("{", start):
         try:
             value, end = _decode(text, start)
         except _NotJson as e:
             yield _not_a_call(text[start:], str(e))
+            return
+        if "name" not in value:
             return
         yield _as_call(value, text[start:end])
         start = _BETWEEN.match(text, end).end()

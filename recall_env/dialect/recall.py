@@ -43,6 +43,7 @@ class Recall:
     name = "recall"
     mode: Mode = "fresh"
     prefill = "<think>"
+    own_tools: tuple[str, ...] = ()
     checks_arguments = False
 
     def start(self, task: Task) -> list[Message]:
@@ -56,7 +57,7 @@ class Recall:
     def template_tools(self, task: Task) -> list[dict[str, Any]] | None:
         return None
 
-    def parse(self, text: str) -> Turn:
+    def parse(self, text: str, extractor: str | None = None) -> Turn:
         text = text.removesuffix("<|im_end|>")
         calls = tuple(_as_call(found[1].strip()) for found in _CALL.finditer(text)) if _balanced(text) else ()
         response = (self.prefill + text).strip()

@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from recall_env.answer import boxed
 from recall_env.dialect.base import Message, Turn
 from recall_env.dialect.hermes import Hermes
 from recall_env.errors import TaskError
@@ -31,6 +32,7 @@ TOOL = {
 
 class Submit(Hermes):
     name = "submit"
+    own_tools = (TOOL["name"],)
 
     def start(self, task: Task) -> list[Message]:
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": task.question}]
@@ -42,8 +44,8 @@ class Submit(Hermes):
             raise TaskError(f"task {task.id} has a tool named submit itself; play it in the hermes dialect")
         return [*tools, {"type": "function", "function": json.loads(json.dumps(TOOL))}]
 
-    def parse(self, text: str) -> Turn:
-        turn = super().parse(text)
+    def parse(self, text: str, extractor: str | None = None) -> Turn:
+        turn = super().parse(text, extractor)
         if len(turn.calls) == 1 and (answer := _submitted(turn.calls[0])) is not None:
             return Turn((), answer, None)
         return replace(turn, calls=tuple(map(_refused, turn.calls)))
@@ -58,7 +60,10 @@ def _submitted(call: ToolCall) -> str | None:
     if call.error is not None or call.name != TOOL["name"] or set(call.arguments) != {"answer"}:
         return None
     answer = call.arguments["answer"]
-    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    if not isinstance(answer, str):
+        return json.dumps(answer, ensure_ascii=False)
+    within = boxed(answer)  # of a model that knows the other way of answering too
+    return answer if within is None else within
 
 
 def _refused(call: ToolCall) -> ToolCall:

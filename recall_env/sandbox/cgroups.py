@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "recall-"
 PIDS = 16_384  # processes and threads of one jail
-MEMORY_FRACTION = 0.8  # of the machine's memory, for one jail
+MEMORY_FRACTION = 0.2  # of the machine's memory, for one jail; a pool has at most four
 REMOVE_TIMEOUT_S = 5.0
 
 

@@ -83,6 +83,12 @@ def seed(number: int) -> None:
 def _install_entropy() -> None:
     os.urandom = random._urandom = _entropy.randbytes
     os.getrandom = lambda size, flags=0: _entropy.randbytes(size)
+    # The C constructor draws from the kernel; a generator without a seed is to begin here instead.
+    true_seed = random.Random.seed
+    random.Random.seed = lambda self, a=None, version=2: true_seed(
+        self, _entropy.getrandbits(256) if a is None else a, version
+    )
+    random.seed = random._inst.seed
     uuid._generate_time_safe = uuid._UuidCreate = None  # uuid1 falls back to time_ns, the node and random
     uuid._node = 0x02_00_00_00_00_01
     uuid._last_timestamp = None
@@ -93,6 +99,9 @@ def _install_time() -> None:
     for name in ("monotonic", "perf_counter", "process_time", "thread_time"):
         setattr(time, name, _clock.elapsed)
         setattr(time, f"{name}_ns", _clock.elapsed_ns)
+    wall = {time.CLOCK_REALTIME, time.CLOCK_TAI}
+    time.clock_gettime = lambda clock: _clock.time() if clock in wall else _clock.elapsed()
+    time.clock_gettime_ns = lambda clock: _clock.time_ns() if clock in wall else _clock.elapsed_ns()
     time.sleep = _clock.sleep
     time.localtime = lambda secs=None: _true_localtime(_clock.time() if secs is None else secs)
     time.gmtime = lambda secs=None: _true_gmtime(_clock.time() if secs is None else secs)

@@ -103,5 +103,5 @@ def _jail() -> Check:
     if found.rung is not None:
         missed = "".join(f"; not as {rung.name}: {reason}" for rung, reason in found.failures)
         return Check("jail", True, f"works, as {found.rung.name}{missed}", "")
-    rung, reason = found.failures[-1]
+    rung, reason = found.obstacle
     return Check("jail", False, f"{rung.name}: {reason}", "lift what fails above; if all is ok there, " + CONTAINER_FIX)

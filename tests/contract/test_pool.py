@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -142,3 +144,27 @@ def descendants(pid: int) -> set[int]:
         level = {child for child, parent in parents.items() if parent in level}
         found |= level
     return found
+
+
+def test_a_process_without_room_for_descriptors_says_so_and_goes_on():
+    script = """
+import resource
+from recall_env.errors import SandboxFailure
+from recall_env.sandbox import JailPool
+
+pool = JailPool(shards=1)
+first = pool.open("def f(): return 1")
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+opened = [first]
+try:
+    while True:
+        opened.append(pool.open("def f(): return 1"))
+except SandboxFailure as error:
+    print(error)
+opened.pop().close()
+print(pool.open("def f(): return 2").call("f", {}).value, first.call("f", {}).value)
+pool.close()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    words, values = done.stdout.splitlines()
+    assert "raise `ulimit -n`" in words and values == "2 1", done.stderr

@@ -37,7 +37,8 @@ def say(text): print(text); return None
 def chance():
     return [random.random(), str(uuid.uuid4()), str(uuid.uuid1()), os.urandom(4).hex(), time.time(), time.time_ns(),
             str(datetime.datetime.now()), str(datetime.date.today()), hash("a"), time.perf_counter(),
-            list({"x", "y", "zz", "w"})]
+            list({"x", "y", "zz", "w"}), random.Random().random(), random.Random(None).random(),
+            time.clock_gettime(time.CLOCK_REALTIME), random.seed() or random.random()]
 def sleep(seconds): time.sleep(seconds); return "awake"
 def spin():
     while True: pass

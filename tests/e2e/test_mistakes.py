@@ -73,16 +73,16 @@ CASES = {
     "settings that exclude each other": Case(
         ["--engine.max_context", "100"], ["rollout.max_turn_tokens (128) must be below engine.max_context (100)"]
     ),
-    "no torch": Case([], ["torch is not installed: pip install 'recall[train]'"], without="torch"),
-    "no pydantic": Case([], ["pydantic is not installed: pip install 'recall[train]'"], without="pydantic"),
-    "no deepspeed": Case([], ["deepspeed is not installed: pip install 'recall[train]'"], without="deepspeed"),
+    "no torch": Case([], ["torch is not installed: pip install -e '.[train]'"], without="torch"),
+    "no pydantic": Case([], ["pydantic is not installed: pip install -e '.[train]'"], without="pydantic"),
+    "no deepspeed": Case([], ["deepspeed is not installed: pip install -e '.[train]'"], without="deepspeed"),
     "no vllm": Case(
         ["--engine.kind", "vllm"],
-        ["engine.kind = vllm, but vLLM is not installed: pip install 'recall[vllm]'"], without="vllm",
+        ["engine.kind = vllm, but vLLM is not installed: pip install -e '.[vllm]'"], without="vllm",
     ),
     "no wandb": Case(
         ["--run.wandb", "offline"],
-        ["run.wandb = offline, but wandb is not installed: pip install 'recall[train]'"], without="wandb",
+        ["run.wandb = offline, but wandb is not installed: pip install -e '.[train]'"], without="wandb",
     ),
     "no GPU": Case(
         [str(PRESETS / "qwen-coder-0.5b.toml"), "--model.path", "recall-tiny"],

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import recall_env.agent
-from recall_env.agent import AgentFailure, ChatAgent, GoldAgent, RandomAgent
+from recall_env.agent import AgentFailure, ChatAgent, GoldAgent, RandomAgent, TurnRefused
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
@@ -133,6 +133,17 @@ def test_a_refused_request_is_the_persons_fault_and_is_not_repeated():
     with Endpoint((401, b"bad key")) as endpoint, pytest.raises(RecallError, match="HTTP 401: bad key") as caught:
         ChatAgent(endpoint.url, "m").act(QUESTION, TOOLS)
     assert not isinstance(caught.value, AgentFailure)
+
+
+def test_a_refusal_after_an_answer_is_that_episodes_own():
+    long = (400, {"error": {"message": "maximum context length, tool results included"}})
+    with Endpoint(said("a"), long, long, said("b")) as endpoint:
+        agent = ChatAgent(endpoint.url, "m")
+        assert agent.act(QUESTION, TOOLS) == "a"
+        with pytest.raises(TurnRefused, match="HTTP 400: .*maximum context length"):
+            agent.act(QUESTION, TOOLS)
+        assert agent.act(QUESTION, TOOLS) == "b"
+    assert [body["tool_choice"] for _, _, body in endpoint.requests] == ["auto", "auto", "none", "auto"]
 
 
 def test_no_server_and_no_url_are_one_clear_line():

@@ -7,6 +7,7 @@ import gymnasium as gym
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from recall_env.dialect.hermes import Hermes
 from recall_env.env import SynToolEnv
 from recall_env.errors import EnvError, RecallError, TaskError
 from recall_env.sandbox import Limits
@@ -277,3 +278,33 @@ def test_the_spec_survives_json(tasks_file):
     env = gym.make("ReCall/SynTool-v0", dataset=str(tasks_file), task_id="shop-1")
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert again.reset(seed=1)[1] == env.reset(seed=1)[1]
+
+
+@pytest.mark.parametrize("dialect", ["hermes", "recall", "submit"])
+@pytest.mark.parametrize("depth", [63, 65, 600, 5000])
+def test_arguments_however_deep_are_answered(task, jail, dialect, depth):
+    env = SynToolEnv(tasks=TaskSet([task]), sandbox=jail, dialect=dialect)
+    env.reset(seed=0)
+    text = '<tool_call>{"name": "nothing", "arguments": {"x": ' + "[" * depth + "]" * depth + "}}</tool_call>"
+    (call,) = env.step(text)[4]["tool_calls"]
+    env.close()
+    assert call["status"] == ("unknown_tool" if depth < 64 else "parse_error")
+
+
+def test_a_refused_reset_leaves_no_episode(task):
+    env = SynToolEnv(tasks=TaskSet([task]))
+    env.dialect = RefusingDialect()
+    with pytest.raises(TaskError, match="not with this dialect"):
+        env.reset(seed=0)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step("\\boxed{1}")
+
+
+class RefusingDialect(Hermes):
+    def template_tools(self, task):
+        raise TaskError("not with this dialect")
+
+
+def test_an_index_that_is_no_number_is_one_line(task):
+    with pytest.raises(RecallError, match="index: expected an integer, got '0'"):
+        SynToolEnv(tasks=TaskSet([task])).reset(options={"index": "0"})

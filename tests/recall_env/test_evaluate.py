@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from recall_env.agent import AgentFailure, GoldAgent, RandomAgent
+from recall_env.agent import AgentFailure, GoldAgent, RandomAgent, TurnRefused
+from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
-from recall_env.evaluate import Settings, Tally, evaluate, wilson_interval
+from recall_env.evaluate import Settings, Tally, evaluate, play, wilson_interval
 from recall_env.taskset import TaskSet
+from recall_env.terminal import table
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,8 @@ def test_faults_that_are_not_the_agents_leave_the_rate_and_are_counted(tasks, se
                 raise AgentFailure("the endpoint is gone")
             return super().act(messages, tools)
 
-    def agent_of(task, seed, prefill):
-        agent = Sometimes(task, seed, prefill)
+    def agent_of(task, seed, dialect):
+        agent = Sometimes(task, seed, dialect)
         agent.task_id = task.id
         return agent
 
@@ -74,3 +76,27 @@ def test_the_first_fault_of_all_stops_all(tasks, settings):
     with pytest.raises(RecallError, match="bad key"):
         evaluate(TaskSet(list(tasks) * 20), lambda *_: Refused(), agent="x", settings=settings, concurrency=2)
     assert len(played) < 20
+
+
+def test_a_turn_the_endpoint_refuses_is_a_failure_of_its_episode(tasks, settings):
+    class Overlong(GoldAgent):
+        def act(self, messages, tools):
+            if len(messages) > 4:
+                raise TurnRefused("HTTP 400: maximum context length")
+            return super().act(messages, tools)
+
+    result = evaluate(tasks, Overlong, agent="x", settings=settings)
+    refused = [one for one in result.episodes if one.termination == "refused"]
+    assert refused and not any(one.success for one in refused) and result.infra == 0
+    assert result.overall.episodes == len(tasks) and "refused a turn, the first: HTTP 400" in table(result)
+
+
+def test_a_thought_the_model_opens_itself_is_opened_once(task, jail):
+    class Thinker:
+        def act(self, messages, tools):
+            return f"<think>so</think> \\boxed{{{task.ground_truth[0]}}}"
+
+    env = SynToolEnv(tasks=TaskSet([task]), sandbox=jail, dialect="recall", rubric="recall")
+    messages, _, reward = play(env, Thinker(), task, seed=0)
+    env.close()
+    assert reward == 1.0 and messages[-1]["content"].count("<think>") == 1

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from recall_env.dialect import DIALECTS
+from recall_env.dialect import DIALECTS, Turn
 from recall_env.tool_call import ToolCall, ToolResult
 
 HERMES = DIALECTS["hermes"]
@@ -46,15 +46,28 @@ def test_a_box_beside_a_call_is_no_answer_yet():
     assert HERMES.parse(f"\\boxed{{1}} {call()}").answer is None
 
 
-@pytest.mark.parametrize("wrap", ["{}", "\n {} ", "```json\n{}\n```", "```\n{}```\nA look.", "{}\nSo it is 3."])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        *("@", "\n @ ", "```json\n@\n```", "```\n@```\nA look.", "@\nSo it is 3.", "@ gives \\boxed{3}"),
+        '@\n{"result": 3}',  # made up, and not a call
+    ],
+)
 def test_json_alone_is_a_call_when_a_turn_begins_with_it(wrap):
-    written = '{"name": "f", "arguments": {"x": 1}}'
-    found = only(wrap.replace("{}", written))
-    assert (found.name, found.arguments, found.raw, found.error) == ("f", {"x": 1}, written, None)
+    for written in ('{"name": "f", "arguments": {"x": 1}}', '{"arguments": {"x": 1}, "name": "f"}'):
+        found = only(wrap.replace("@", written))
+        assert (found.name, found.arguments, found.raw, found.error) == ("f", {"x": 1}, written, None)
+
+
+def test_a_text_in_an_untagged_call_may_spell_tags_and_boxes():
+    text = "<tool_call> and \\boxed{1}"
+    assert only(json.dumps({"name": "f", "arguments": {"text": text}})).arguments == {"text": text}
 
 
 def test_untagged_calls_are_read_in_order_and_broken_ones_reported():
-    turn = HERMES.parse('```json\n{"name": "a"},\n{"name": "b", "arguments": {"x": 2}}\n{"name": "c"\n```')
+    turn = HERMES.parse(
+        '```json\n{"name": "a"},\n{"name": "b", "arguments": {"x": 2}}\n```\n```json\n{"name": "c"\n```'
+    )
     assert [(c.name, c.arguments) for c in turn.calls[:2]] == [("a", {}), ("b", {"x": 2})]
     assert turn.calls[2].name == "" and turn.calls[2].error.startswith("not a tool call: Expecting")
     assert len(turn.calls) == 3 and turn.answer is None
@@ -66,13 +79,17 @@ def test_untagged_calls_are_read_in_order_and_broken_ones_reported():
         'I would call {"name": "f", "arguments": {}}',  # prose comes first
         '{"x": 1}',
         '```python\nprint({"name": "f"})\n```',
-        '{"name": "f", "arguments": {}} gives \\boxed{3}',  # a box is an answer
         '[{"name": "f", "arguments": {}}]',
     ],
 )
 def test_other_text_without_tags_is_no_call(text):
-    turn = HERMES.parse(text)
-    assert turn.calls == () and turn.answer == ("3" if "boxed" in text else None)
+    assert HERMES.parse(text) == Turn((), None, text)
+
+
+def test_where_the_whole_text_is_the_answer_it_may_look_like_a_call():
+    text = '{"name": "lamp", "price": 3}'
+    assert len(HERMES.parse(text).calls) == 1 and HERMES.parse(text, "text").calls == ()
+    assert len(HERMES.parse(call(), "text").calls) == 1
 
 
 def test_arguments_may_be_missing_null_or_json_text():

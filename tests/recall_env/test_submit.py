@@ -19,7 +19,16 @@ def call(name="submit", **arguments) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "answer"), [("Paris", "Paris"), ("", ""), (12, "12"), (2.5, "2.5"), (True, "true"), (["a"], '["a"]')]
+    ("given", "answer"),
+    [
+        ("Paris", "Paris"),
+        ("so \\boxed{42}", "42"),
+        ("", ""),
+        (12, "12"),
+        (2.5, "2.5"),
+        (True, "true"),
+        (["a"], '["a"]'),
+    ],
 )
 def test_the_answer_is_what_is_submitted(given, answer):
     turn = SUBMIT.parse(call(answer=given))

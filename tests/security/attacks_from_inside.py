@@ -149,6 +149,7 @@ FRAMES = {
     "a number out of range": lambda: _reply(value="@").replace(b'"@"', b"1e999"),
     "nested too deep": lambda: _reply(value="@").replace(b'"@"', b"[" * 5_000 + b"]" * 5_000),
     "the host's own status": lambda: _reply(status="sandbox_failure"),
+    "a status that is no text": lambda: _reply(status=[]),
     "a timeout it claims": lambda: _reply(status="timeout"),
     "a value beyond the limit": lambda: _reply(value="x" * 50_000),
     "a print beyond the limit": lambda: _reply(stdout="x" * 50_000),
