@@ -11,7 +11,7 @@ from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.nearest import did_you_mean, listed
 from recall_env.sandbox import wire
 from recall_env.sandbox.session import Mode, Pool, Session
-from recall_env.schema import argument_error, check_parameters, function_of
+from recall_env.schema import argument_error, function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
 
@@ -49,16 +49,11 @@ class ToolRunner:
         telemetry: Telemetry,
         others: tuple[str, ...] = (),
     ):
-        """others: names that the model may mean and that are no tools of the task.
-
-        Raises TaskError when arguments are to be checked and a schema is no JSON Schema."""
+        """others: names that the model may mean and that are no tools of the task."""
         self._task, self._open_pool, self._seed, self._mode = task, open_pool, seed, mode
         self._checks_arguments, self._telemetry = checks_arguments, telemetry
         functions = map(function_of, task.schemas)
         self._parameters = {function["name"]: function.get("parameters") or {} for function in functions}
-        if checks_arguments:
-            for name, parameters in self._parameters.items():
-                check_parameters(name, parameters)
         self._names = (*self._parameters, *others)
         self._session: Session | None = None
         self._done: list[tuple[ToolCall, ToolResult]] = []  # what reached the session, for a replay

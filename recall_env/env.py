@@ -14,12 +14,13 @@ import gymnasium as gym
 
 from recall_env.answer import EXTRACTORS
 from recall_env.calls import Telemetry, ToolRunner, bounded
-from recall_env.dialect import DIALECTS
+from recall_env.dialect import DIALECTS, Dialect
 from recall_env.dialect.base import Message, Turn
 from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
 from recall_env.sandbox.session import Pool
+from recall_env.schema import check_parameters, function_of
 from recall_env.spaces import Unicode
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
@@ -105,10 +106,7 @@ class SynToolEnv(gym.Env[str, str]):
         # Drawn before the task, so that a task has the same world whether it was drawn or named.
         self._seed = int(self.np_random.integers(2**31))
         self._task = self._choose(options or {})
-        if self._task.services:
-            raise TaskError(
-                f"task {self._task.id} needs the service {self._task.services[0]!r}; this version offers none"
-            )
+        check_playable(self._task, self.dialect)
         self._telemetry = Telemetry()
         self._runner = ToolRunner(
             self._task,
@@ -277,6 +275,16 @@ class SynToolEnv(gym.Env[str, str]):
     def _close_session(self) -> None:
         if self._runner is not None:
             self._runner.close()
+
+
+def check_playable(task: Task, dialect: Dialect) -> None:
+    """Raise TaskError for a task that no reset in this dialect would take."""
+    if task.services:
+        raise TaskError(f"task {task.id} needs the service {task.services[0]!r}; this version offers none")
+    dialect.template_tools(task)
+    if dialect.checks_arguments:
+        for function in map(function_of, task.schemas):
+            check_parameters(function["name"], function.get("parameters") or {})
 
 
 def _known(what: str, name: str, table: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ python -m recall_train doctor                                              what 
 
 Settings are the fields of recall_train/config.py; presets lie in recall_train/presets/. For example
   python -m recall_train --run.steps 5 --run.folder runs/short
-  python -m recall_train recall_train/presets/qwen2.5-7b.toml --model.path Qwen/Qwen2.5-7B-Instruct
+  python -m recall_train recall_train/presets/qwen-coder-0.5b.toml --model.path Qwen/Qwen2.5-0.5B-Instruct
 """
 EXTRA_OF = {"torch": "train", "transformers": "train", "deepspeed": "train", "pydantic": "train", "numpy": "train",
             "accelerate": "train", "safetensors": "train", "matplotlib": "train", "wandb": "train"}  # fmt: skip

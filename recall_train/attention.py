@@ -23,7 +23,7 @@ def attention_name(setting: str, device: torch.device, dtype: torch.dtype) -> st
     """The registered implementation for config.model.attention. Raises RecallError for one that cannot work here."""
     half_on_cuda = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
     has = {
-        "flash": half_on_cuda and importlib.util.find_spec("flash_attn") is not None,
+        "flash": half_on_cuda and _has_flash_attn(),
         "varlen": half_on_cuda and importlib.util.find_spec("torch.nn.attention.varlen") is not None,
         "sdpa": True,
     }
@@ -33,6 +33,15 @@ def attention_name(setting: str, device: torch.device, dtype: torch.dtype) -> st
         needs = {"flash": "flash-attn, CUDA and bfloat16", "varlen": "PyTorch's varlen_attn, CUDA and bfloat16"}
         raise RecallError(f"model.attention: {setting!r} needs {needs[setting]}; use 'auto' or 'sdpa'")
     return NAMES[setting]
+
+
+def _has_flash_attn() -> bool:
+    """Whether it can be imported, not only found: a build for another torch is found too."""
+    try:
+        from flash_attn import flash_attn_varlen_func  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, lengths: list[int], scale: float) -> Tensor:

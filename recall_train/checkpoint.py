@@ -4,7 +4,9 @@ A checkpoint is written under a temporary name and renamed when complete, so a S
 before it. Not here: what a learner's state is made of (learner.py).
 """
 
+import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -52,8 +54,26 @@ class Checkpoints:
         return json.loads((checkpoint / "state.json").read_text())
 
 
+_locks: dict[Path, int] = {}  # descriptors of the run folders that this process trains in
+
+
+def claim_run(config: Config) -> None:
+    """Keep other processes out of the run folder until `release_run`. Raises RecallError while one has it: two would
+    write over each other's files. Also what `can_go_on` raises."""
+    can_go_on(config)
+    folder = config.run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+        os.close(lock)
+        raise RecallError(f"{folder}: another process trains in it; wait, or give --run.folder another name") from e
+    _locks[folder] = lock
+
+
 def open_run(config: Config) -> bool:
-    """Claim the run folder for these settings; `can_go_on`, with its errors."""
+    """Record these settings in the run folder; `can_go_on`, with its errors."""
     begun = can_go_on(config)
     folder = config.run.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +81,12 @@ def open_run(config: Config) -> bool:
     fresh.write_text(to_toml(config))
     fresh.replace(folder / RECORD)  # killed before this, the record is the one from before
     return begun
+
+
+def release_run(folder: Path) -> None:
+    """Let others have it; nothing when this process does not hold it. The end of the process does the same."""
+    if folder in _locks:
+        os.close(_locks.pop(folder))
 
 
 def can_go_on(config: Config) -> bool:

@@ -62,8 +62,10 @@ def evaluate(words: list[str]) -> int:
     if not (folder / "config.toml").is_file():
         raise RecallError(f"{folder}: not a run folder (no config.toml)")
     config = load_config([folder / "config.toml"], words[1:])
-    hide_gpus(config)
     checkpoint = Checkpoints(folder, config.run.keep_checkpoints).latest()
+    if checkpoint is not None:  # the model that the run began with is not needed, and may be gone
+        config = load_config([folder / "config.toml"], [*words[1:], "--model.path", str(checkpoint / "model")])
+    hide_gpus(config)
     if checkpoint is None:
         raise RecallError(f"{folder}: no checkpoint yet; the run saves every {config.run.save_every} steps")
     from recall_train.preflight import check

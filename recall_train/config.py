@@ -58,7 +58,7 @@ class Rollout(Section):
     temperature: float = Field(1.0, gt=0)
     max_turn_tokens: int = Field(128, ge=1)
     refill: bool = True  # replace groups without reward variance by fresh tasks (DAPO's dynamic sampling)
-    max_refills: float = Field(1.0, ge=0)  # at most this many times tasks_per_step extra groups in a step
+    max_refills: float = Field(1.0, ge=0)  # extra groups of a step, at most, as a multiple of tasks_per_step
     deterministic: bool = True  # engine steps wait for tools in flight: a seed gives the same weights, bit for bit
     max_infra_frac: float = Field(0.05, ge=0, le=1)  # infra failures past this share of a step or evaluation stop all
 
@@ -76,7 +76,7 @@ class Learner(Section):
     lr: float = Field(1e-6, gt=0)
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
-    warmup_steps: int = Field(0, ge=0)
+    warmup_updates: int = Field(0, ge=0)  # optimiser steps over which lr grows to its value
     max_grad_norm: float = Field(1.0, gt=0)
     updates_per_step: int = Field(1, ge=1)  # optimiser steps on one batch of trajectories
     zero_stage: Literal[0, 2, 3] = 0
@@ -220,8 +220,12 @@ def _check_pairs(config: Config) -> None:
         raise RecallError(
             "model.dtype = bfloat16 needs learner.zero_stage 2 or 3, one GPU included: stage 0 keeps no fp32 weights"
         )
-    updates = config.run.steps * config.learner.updates_per_step
-    if config.learner.warmup_steps >= updates:
+    if config.loss.kind == "gspo" and config.loss.clip_high > 0.05:
         raise RecallError(
-            f"learner.warmup_steps: {config.learner.warmup_steps} updates of warm-up, but the run makes only {updates}"
+            "loss.kind = gspo compares whole sequences, and its clip ranges are smaller: give it "
+            "--loss.clip_low 3e-4 --loss.clip_high 4e-4"
+        )
+    if config.env.dialect == "submit" and config.env.rubric == "recall":
+        raise RecallError(
+            "env.rubric = recall pays for a box, which env.dialect = submit has none of; use another rubric"
         )

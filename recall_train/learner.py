@@ -145,7 +145,7 @@ class Learner:
         denominator = self._all_reduce(denominator, dist.ReduceOp.SUM)
         if denominator == 0:
             return
-        lr = self.settings.lr * min(1.0, (self.updates + 1) / (self.settings.warmup_steps + 1))
+        lr = self.settings.lr * min(1.0, (self.updates + 1) / (self.settings.warmup_updates + 1))
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
         micros = self._microbatches(samples, weights)

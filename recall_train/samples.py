@@ -15,7 +15,8 @@ def samples_of(groups: list[list[Trajectory]], config: Config, ranks: Ranks) -> 
 
     A group's baseline is over its valid trajectories. Left out: void ones; under rollout.refill, groups of equal
     reward, in whose place fresh ones were played; under mask_overlong, trajectories that a budget of tokens
-    or turns cut short. Their reward of 0 still lowers nobody's but their group's baseline, so answering pays.
+    or turns cut short; they still count in their group's baseline. One that ran out of tokens has reward 0 whatever
+    the rubric, for its last turn is no turn; one that ran out of turns has what the rubric gives.
     Without refill a group of equal reward stays: it counts in the denominator, and kl_coef holds its tokens too.
     """
     valid = [[t for t in group if t.valid] for group in groups]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import cached_file
 
 from recall_env.errors import RecallError
 
@@ -105,8 +106,9 @@ def _load_tokenizer(model_path: str | Path) -> PreTrainedTokenizerBase:
     """As its tokenizer.json says, where there is one: AutoTokenizer replaces a model's own rules for splitting text by
     those of its architecture (every qwen2 is split like Qwen2), and a prompt is then not what the model was trained on.
     """
-    by_file = Path(model_path, "tokenizer.json").is_file()
-    return (PreTrainedTokenizerFast if by_file else AutoTokenizer).from_pretrained(str(model_path))
+    quietly = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
+    file = cached_file(str(model_path), "tokenizer.json", **quietly)  # of a folder or of a hub name
+    return (PreTrainedTokenizerFast if file else AutoTokenizer).from_pretrained(str(model_path))
 
 
 def _first_line(e: Exception) -> str:

@@ -20,7 +20,7 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.vector import EnvPool
 from recall_train import weights
-from recall_train.checkpoint import Checkpoints, open_run
+from recall_train.checkpoint import Checkpoints, claim_run, open_run, release_run
 from recall_train.config import Config
 from recall_train.engine import make_engine
 from recall_train.engine.base import Engine
@@ -48,7 +48,7 @@ class Interrupted(Exception):
 class RunState:
     """What changes from step to step, outside of the learner."""
 
-    step: int = 0  # optimiser steps done; also the version of the weights
+    step: int = 0  # trainer steps done; also the version of the weights
     train_s: float = 0.0  # wall-clock seconds of training so far, evaluation and start-up apart
 
 
@@ -65,6 +65,7 @@ class Trainer:
         self.ranks = Ranks()
         if self.ranks.size > 1:
             start_process_group()  # before anything that the ranks do together
+        self.ranks.first(lambda: claim_run(config))
         self.resumed = self.ranks.first(lambda: open_run(config))
         self.checkpoints = Checkpoints(self.folder, config.run.keep_checkpoints)
         self.state = RunState()
@@ -113,10 +114,11 @@ class Trainer:
         return evals
 
     def close(self) -> None:
-        """End jails, threads and the engine."""
+        """End jails, threads and the engine, and let go of the run folder."""
         self.pool.close()
         self.engine.close()
         self.learner.close()
+        release_run(self.folder)
 
     def _finished(self) -> bool:
         run = self.config.run

@@ -122,13 +122,16 @@ class VllmEngine:
         self._awake = False
         asleep = self._engine.is_sleeping()
         if asleep:
+            _return_cached_memory()
             self._engine.wake_up(["weights"])
         # reload_weights, not the model's load_weights: the CPU build's linear layers keep a packed copy to renew.
         checked = check_weights(weights, self._shapes, self._tied)
         self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": checked})
         if asleep:
+            _return_cached_memory()
             self._engine.wake_up(["kv_cache"])
-        self._engine.reset_prefix_cache()
+        if not self._engine.reset_prefix_cache():
+            raise RuntimeError("vLLM kept keys and values of the old weights")
         self._awake = True
         self.version = version
 
@@ -146,9 +149,7 @@ class VllmEngine:
         self._names.clear()
         _shut_down(self._engine, self._owns_group)
         self._engine, self._awake = None, False
-        gc.collect()  # its cycles hold the weights and the cache
-        if self._on_gpu:
-            torch.cuda.empty_cache()
+        _return_cached_memory()  # its cycles hold the weights and the cache
 
     def _sampling_params(self, request: Request):
         return self._vllm.SamplingParams(
@@ -192,11 +193,20 @@ def _import_vllm():
     return vllm
 
 
+def _return_cached_memory() -> None:
+    """vLLM takes device memory from the driver, which cannot touch what PyTorch keeps of freed tensors."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _start(vllm, arguments):
     """The CPU build pins torch's thread count for good and forbids changing it; the learner needs it as it was."""
     threads, set_num_threads = torch.get_num_threads(), torch.set_num_threads
     try:
         return vllm.LLMEngine.from_engine_args(arguments)
+    except ValueError as e:  # settings it cannot serve; too little memory among them
+        raise RecallError(f"vLLM does not start: {' '.join(str(e).split())[:400]}") from e
     finally:
         torch.set_num_threads = set_num_threads
         torch.set_num_threads(threads)

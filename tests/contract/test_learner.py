@@ -146,13 +146,13 @@ def test_the_learner_agrees_with_the_engine_that_holds_its_weights(model, start)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_learner_that_stops_and_resumes_reaches_the_same_weights_bit_for_bit(start, tmp_path, stage):
     steps = [make_samples(seed=seed) for seed in range(3)]
-    straight, stopped = (start(zero_stage=stage, warmup_steps=5) for _ in range(2))
+    straight, stopped = (start(zero_stage=stage, warmup_updates=5) for _ in range(2))
     for samples in steps:
         straight.step(samples)
     for samples in steps[:2]:
         stopped.step(samples)
     stopped.save_checkpoint(tmp_path)
-    resumed = start(zero_stage=stage, warmup_steps=5)
+    resumed = start(zero_stage=stage, warmup_updates=5)
     resumed.load_checkpoint(tmp_path)
     assert resumed.step(steps[2])["optim/lr"] == LR / 2
     expected = weights_of(straight)

@@ -140,7 +140,7 @@ def test_a_refusal_after_an_answer_is_that_episodes_own():
     with Endpoint(said("a"), long, long, said("b")) as endpoint:
         agent = ChatAgent(endpoint.url, "m")
         assert agent.act(QUESTION, TOOLS) == "a"
-        with pytest.raises(TurnRefused, match="HTTP 400: .*maximum context length"):
+        with pytest.raises(TurnRefused, match=r"HTTP 400: .*maximum context length"):
             agent.act(QUESTION, TOOLS)
         assert agent.act(QUESTION, TOOLS) == "b"
     assert [body["tool_choice"] for _, _, body in endpoint.requests] == ["auto", "auto", "none", "auto"]

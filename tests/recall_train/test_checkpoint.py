@@ -1,12 +1,14 @@
 """A checkpoint is whole or absent, and a run folder belongs to one set of settings."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from recall_env.errors import RecallError
-from recall_train.checkpoint import Checkpoints, can_go_on, open_run
+from recall_train.checkpoint import Checkpoints, can_go_on, claim_run, open_run, release_run
 from recall_train.config import Config, load_config
 
 
@@ -135,3 +137,14 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path, stranger):
 def test_asking_whether_a_run_can_go_on_makes_no_folder(tmp_path):
     assert not can_go_on(config(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_is_one_process_at_a_time(tmp_path):
+    config = load_config([], ["--run.folder", str(tmp_path / "run")])
+    claim_run(config)
+    words = ["--run.folder", str(tmp_path / "run")]
+    script = f"from recall_train.checkpoint import *; claim_run(load_config([], {words!r}))"
+    second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "another process trains in it; wait, or give --run.folder another name" in second.stderr
+    release_run(config.run.folder)
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -43,11 +43,11 @@ def test_every_kind_of_value_survives_being_written_as_toml_and_read_again(tmp_p
 
 
 def test_later_layers_win_and_leave_the_rest(tmp_path):
-    (tmp_path / "first.toml").write_text("[learner]\nlr = 1e-3\nwarmup_steps = 4\n[run]\nseed = 1\n")
+    (tmp_path / "first.toml").write_text("[learner]\nlr = 1e-3\nwarmup_updates = 4\n[run]\nseed = 1\n")
     (tmp_path / "second.toml").write_text("[learner]\nlr = 1e-4\n")
     files = [tmp_path / "first.toml", tmp_path / "second.toml"]
     config = load_config(files, ["--run.seed=2", "--run.seed", "3"])
-    assert (config.learner.lr, config.learner.warmup_steps, config.run.seed) == (1e-4, 4, 3)
+    assert (config.learner.lr, config.learner.warmup_updates, config.run.seed) == (1e-4, 4, 3)
     assert config.learner.betas == Config().learner.betas
 
 
@@ -71,7 +71,8 @@ def test_an_override_needs_no_quotes_for_text():
         (["--run.steps"], "--run.steps: a value is missing"),
         (["demo.toml"], "demo.toml: expected an override like"),
         (["--model.dtype", "bfloat16"], "needs learner.zero_stage 2 or 3"),
-        (["--learner.warmup_steps", "30"], "30 updates of warm-up, but the run makes only 30"),
+        (["--loss.kind", "gspo"], "give it --loss.clip_low 3e-4 --loss.clip_high 4e-4"),
+        (["--env.dialect", "submit", "--env.rubric", "recall"], "env.rubric = recall pays for a box"),
         (["--engine.max_context", "128"], "rollout.max_turn_tokens (128) must be below engine.max_context (128)"),
     ],
 )
