@@ -61,12 +61,14 @@ def evaluate(
     ranks: Ranks,
     on_end: Callable[[Trajectory], None] = lambda trajectory: None,
 ) -> EvalResult:
-    """Play n episodes, task i mod len(tasks) each, under seeds that depend on `seed` and i alone.
+    """Play n episodes, spread evenly over the tasks (each several times if they are fewer).
+
+    Their seeds depend on `seed` and their number alone.
 
     Each rank plays its share; every rank returns the result of all. Raises RecallError when more than max_infra_frac
     of them was lost to infrastructure: 0 of 0 would read like a model that fails.
     """
-    share = range(ranks.rank, n, ranks.size)
+    share, tasks = range(ranks.rank, n, ranks.size), tasks.spread(n)  # files are often sorted
     plays = [Play(tasks[i % len(tasks)], i, 0, mix_seed(seed, i), mix_seed(seed, i, 1)) for i in share]
     trajectories: list[Trajectory] = []
     with closing(rollout.play(plays, temperature)) as ended:  # an error in on_end ends the episodes in flight at once

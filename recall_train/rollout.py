@@ -207,7 +207,8 @@ class _Live:
 
 def mix_seed(*parts: int) -> int:
     """One 63-bit seed from several numbers; the same on every machine."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    # Their number is one of them, or a trailing 0 would make no difference.
+    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def collect_groups(

@@ -1,7 +1,7 @@
-"""submit: hermes, where the answer is a call too: of the tool `submit`, which ends the episode.
+"""submit: hermes, where the answer is a call too: of the tool `submit_answer`, which ends the episode.
 
 For models that, once they write calls, write nothing else. Of 320 turns that Qwen2.5-Coder-0.5B-Instruct sampled after
-all the right calls, none held a box; given this tool, 54 submitted, 45 of them the right answer.
+all the right calls, none held a box; given this tool, 27 used it, 26 of them with the right answer.
 """
 
 import json
@@ -17,10 +17,10 @@ from recall_env.tool_call import ToolCall
 
 SYSTEM = (
     "Use the tools to answer the question; do not guess what a tool can tell you. "
-    "When you know the answer, call submit with it."
+    "When you know the answer, call submit_answer with it."
 )
 TOOL = {
-    "name": "submit",
+    "name": "submit_answer",
     "description": "Hand in the answer to the question. Call it once, at the end.",
     "parameters": {
         "type": "object",
@@ -41,7 +41,7 @@ class Submit(Hermes):
         """Raises TaskError when the task has a tool of this name itself."""
         tools = super().template_tools(task) or []
         if any(tool["function"]["name"] == TOOL["name"] for tool in tools):
-            raise TaskError(f"task {task.id} has a tool named submit itself; play it in the hermes dialect")
+            raise TaskError(f"task {task.id} has a tool named {TOOL['name']} itself; play it in the hermes dialect")
         return [*tools, {"type": "function", "function": json.loads(json.dumps(TOOL))}]
 
     def parse(self, text: str, extractor: str | None = None) -> Turn:
@@ -69,4 +69,4 @@ def _submitted(call: ToolCall) -> str | None:
 def _refused(call: ToolCall) -> ToolCall:
     if call.name != TOOL["name"] or call.error is not None:
         return call
-    return replace(call, error="submit is the only call of its turn and takes one argument, answer")
+    return replace(call, error=f"{TOOL['name']} is the only call of its turn and takes one argument, answer")

@@ -47,6 +47,6 @@ def test_a_model_the_engine_cannot_run_is_one_line(tmp_path):
 
 def test_a_missing_vllm_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)  # as if it were not installed
-    with pytest.raises(RecallError, match=r"needs vLLM: pip install 'recall\[vllm\]'") as e:
+    with pytest.raises(RecallError, match=r"needs vLLM: pip install -e '.\[vllm\]'") as e:
         make_engine(config("vllm"), "anywhere", frozenset())
     assert "\n" not in str(e.value)
