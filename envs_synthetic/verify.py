@@ -15,6 +15,7 @@ from envs_synthetic.mutate import mutations
 from envs_synthetic.play import PlanError, derive, leaves, mentions, replay, replay_rebound
 from envs_synthetic.signature import disagreements, docstrings
 from recall_env.errors import EnvError, TaskError
+from recall_env.gate import findings
 from recall_env.schema import argument_error, check_parameters, function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
@@ -81,6 +82,11 @@ def schema(task: Task, bench: Bench) -> Iterator[str]:
 def signature(task: Task, bench: Bench) -> Iterator[str]:
     """Every schema says what the source's function takes."""
     yield from disagreements(task.source, task.schemas)
+
+
+def source(task: Task, bench: Bench) -> Iterator[str]:
+    """The tools' source passes the gate: no imports, names or attributes that no tool has reason to use."""
+    yield from map(str, findings(task.source))
 
 
 def derivation(task: Task, bench: Bench) -> Iterator[str]:
@@ -211,6 +217,7 @@ def data(task: Task, bench: Bench) -> Iterator[str]:
 CHECKS = {
     "schema": schema,
     "signature": signature,
+    "source": source,
     "derivation": derivation,
     "leak": leak,
     "copied": copied,

@@ -54,11 +54,13 @@ class SynToolEnv(gym.Env[str, str]):
         sandbox: str | Pool = "nsjail",
         render_mode: str | None = None,
         tasks: TaskSet | None = None,
+        gate: bool = False,
     ):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
-        draws one by its seed. sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool.
+        draws one by its seed. gate: refuse, at reset, a source with findings
+        (`recall_env.gate`). sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool.
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -74,7 +76,7 @@ class SynToolEnv(gym.Env[str, str]):
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
         self.rubric = RUBRICS[_known("rubric", rubric, RUBRICS)]
         self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks
-        self._task_id = task_id
+        self._task_id, self._gate = task_id, gate
         self._task: Task | None = None
         self._runner: ToolRunner | None = None
         self._telemetry = Telemetry()
@@ -106,7 +108,7 @@ class SynToolEnv(gym.Env[str, str]):
         # Drawn before the task, so that a task has the same world whether it was drawn or named.
         self._seed = int(self.np_random.integers(2**31))
         self._task = self._choose(options or {})
-        check_playable(self._task, self.dialect)
+        check_playable(self._task, self.dialect, gate=self._gate)
         self._telemetry = Telemetry()
         self._runner = ToolRunner(
             self._task,
@@ -277,11 +279,17 @@ class SynToolEnv(gym.Env[str, str]):
             self._runner.close()
 
 
-def check_playable(task: Task, dialect: Dialect) -> None:
-    """Raise TaskError for a task that no reset in this dialect would take."""
+def check_playable(task: Task, dialect: Dialect, *, gate: bool) -> None:
+    """Raise TaskError for a task that no reset in this dialect, with or without the gate, would take."""
     if task.services:
         raise TaskError(f"task {task.id} needs the service {task.services[0]!r}; this version offers none")
     dialect.template_tools(task)
+    if gate:
+        from recall_env.gate import findings  # RestrictedPython is not quick to import
+
+        if found := findings(task.source):
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise TaskError(f"task {task.id}: its source does not pass the gate: {found[0]}{more}")
     if dialect.checks_arguments:
         for function in map(function_of, task.schemas):
             check_parameters(function["name"], function.get("parameters") or {})

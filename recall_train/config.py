@@ -41,6 +41,7 @@ class Env(Section):
     rubric: str = "answer"  # a name in recall_env.rubric.RUBRICS; success is always the answer alone
     max_turns: int = Field(10, ge=1)
     sandbox: Literal["nsjail", "unsafe"] = "nsjail"
+    gate: bool = False  # refuse tasks whose source has findings (recall_env.gate)
     workers: int = Field(4, ge=1)  # threads that step environments
 
 

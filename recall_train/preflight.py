@@ -41,7 +41,7 @@ def check(config: Config) -> None:
         raise RecallError(f"run.wandb = {config.run.wandb}, but wandb is not installed: pip install -e '.[train]'")
     for tasks in (training_tasks(config), *eval_tasks(config).values()):
         for task in tasks:  # a bad row raises TaskError, which names it
-            check_playable(task, DIALECTS[config.env.dialect])
+            check_playable(task, DIALECTS[config.env.dialect], gate=config.env.gate)
     check_held_out(config)
     if config.model.device == "cuda" and not on_gpu(config):
         raise RecallError(

@@ -284,6 +284,7 @@ def make_env(config: Config) -> SynToolEnv:
         rubric=env.rubric,
         max_turns=env.max_turns,
         sandbox=env.sandbox,
+        gate=env.gate,
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from envs_synthetic.mutate import mutations
 from envs_synthetic.play import Trusted
+from envs_synthetic.signature import disagreements
 from envs_synthetic.verify import CHECKS, soundness
 from recall_env.task import Solution, Task
 from recall_env.tool_call import ToolCall
@@ -64,8 +65,9 @@ DEFECTS = {
     "an answer at no place": ("derivation", {"extra": {"solution": {"answer_at": ["number"]}}}),
     "results that differ": (
         "derivation",
-        {"source": "import os\n" + SOURCE.replace('{"badge":', '{"nonce": os.urandom(8).hex(), "badge":')},
+        {"source": "import uuid\n" + SOURCE.replace('{"badge":', '{"nonce": uuid.uuid4().hex, "badge":')},
     ),
+    "a look at the machine": ("source", {"source": "import os\n" + SOURCE}),
     "a result too long to read": (
         "derivation",
         {"source": SOURCE.replace('{"badge":', '{"story": "x" * 200, "badge":')},
@@ -151,3 +153,16 @@ def test_an_answer_that_is_added_up_moves_when_a_summand_does():
     task = Task("sum", question, source, schemas, ("605",), Solution(calls, "605"))
     assert found(task) == set()
     assert found(replace(task, source=source.replace("sum(values)", "605"))) == {"data"}
+
+
+def test_a_number_that_is_no_json_and_many_arguments_are_looked_at_without_falling_over():
+    many = {f"a{i}": {"type": "string"} for i in range(12)}
+    parameters = {"type": "object", "properties": many, "required": list(many)}
+    wide = {"type": "function", "function": {"name": "wide", "description": "Wide.", "parameters": parameters}}
+    source = SOURCE.replace("k47", "007") + f"\ndef wide({', '.join(f'{name}: str' for name in many)}):\n    return 1\n"
+    truth = {"ground_truth": ("007",), "solution": Solution(CALLS, "007")}
+    assert found(replace(SOUND, source=source, schemas=(OWNER, BADGE, wide), **truth)) == set()
+
+
+def test_an_async_tool_is_a_function_too():
+    assert list(disagreements("async def look(item: str): return 1", [schema("look", "item")])) == []
