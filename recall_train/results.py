@@ -101,13 +101,18 @@ def plot(results: Results, metrics: list[Values], path: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for split, evals in results.splits.items():
         x, y = [e.step for e in evals], [e.success for e in evals]
-        (line,) = left.plot(x, y, marker="o", label=split.replace("_", " "))
+        (line,) = left.plot(x, y, marker="o")
         left.fill_between(x, [e.low for e in evals], [e.high for e in evals], color=line.get_color(), alpha=0.18)
+        left.annotate(
+            f"{split.replace('_', ' ')} {y[-1]:.0%}", (x[-1], evals[-1].high), (0, 4), textcoords="offset points",
+            ha="right", color=line.get_color(),
+        )  # fmt: skip
     left.set(title="held-out success (95% interval)", xlabel="step", ylim=(0, 1))
-    left.legend(frameon=False, loc="lower right")
     steps = [m for m in metrics if "reward/mean" in m]
-    right.plot([m["step"] for m in steps], [m["reward/mean"] for m in steps], label="reward")
-    right.plot([m["step"] for m in steps], [m["rollout/success"] for m in steps], label="success, sampled")
+    x, rewards, successes = ([m[key] for m in steps] for key in ("step", "reward/mean", "rollout/success"))
+    right.plot(x, rewards, label="reward")
+    if rewards != successes:  # under the rubric `answer` they are one line
+        right.plot(x, successes, label="success, sampled")
     right.set(title="training tasks", xlabel="step", ylim=(0, 1))
     right.legend(frameon=False, loc="lower right")
     for axis in (left, right):
