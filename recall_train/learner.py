@@ -124,12 +124,16 @@ class Learner:
     def cost(self, samples: Sequence[Sample], seconds: float) -> dict[str, float]:
         """Collective. What a step over this rank's samples took, given its wall clock, by metrics.jsonl names.
 
-        perf/peak_gib: memory at its highest since the start, of the device or, on CPU, of the process; of the rank
-        that had most. perf/mfu: model FLOPs utilisation; absent for a device whose peak is not in flops.PEAK_BF16.
+        perf/peak_gib, of the rank with most: on CPU, memory of the process at its highest since the start. On a GPU,
+        what the driver counts as in use now: PyTorch keeps what the step needed at its highest, and an engine that
+        sleeps is not in it, as it would be in torch.cuda.max_memory_allocated().
+        perf/mfu: model FLOPs utilisation; absent for a device whose peak is not in flops.PEAK_BF16.
         """
-        on_gpu = self.device.type == "cuda"
-        process_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB
-        peak_gib = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else process_gib
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            peak_gib = (total - free) / 2**30
+        else:
+            peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts it in KiB
         values = {"perf/peak_gib": self._all_reduce(peak_gib, dist.ReduceOp.MAX)}
         if self._peak_flops is not None:
             lengths, trained = [len(s.ids) for s in samples], [int(s.sampled.sum()) for s in samples]
