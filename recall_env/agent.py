@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from recall_env.dialect import DIALECTS, Dialect
-from recall_env.dialect.base import Message
+from recall_env.dialect.base import Message, call_text
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean
 from recall_env.schema import function_of
@@ -174,12 +174,6 @@ class ChatAgent:
     def _refuse(self, reply) -> None:
         if reply.status_code >= 400:
             raise RecallError(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}")
-
-
-def call_text(call: ToolCall) -> str:
-    """A call as every dialect reads it."""
-    fields = {"name": call.name, "arguments": call.arguments}
-    return f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>"
 
 
 def _after_thinking(dialect: Dialect) -> str:

@@ -1,5 +1,6 @@
 """What a Dialect is: how calls, results and the answer are written as text, and read from it."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +20,12 @@ class Turn:
     # The part that calls and answer are looked for in: what a task's own extractor is applied to. None when the answer
     # came as the argument of a call, where nothing is left to extract.
     text: str | None
+
+
+def call_text(call: ToolCall) -> str:
+    """A call as every dialect reads it."""
+    fields = {"name": call.name, "arguments": call.arguments}
+    return f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>"
 
 
 class Dialect(Protocol):

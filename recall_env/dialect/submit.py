@@ -4,12 +4,13 @@ For models that, once they write calls, write nothing else. Of 320 turns that Qw
 all the right calls, none held a box; given this tool, 27 used it, 26 of them with the right answer.
 """
 
+import copy
 import json
 from dataclasses import replace
 from typing import Any
 
 from recall_env.answer import boxed
-from recall_env.dialect.base import Message, Turn
+from recall_env.dialect.base import Message, Turn, call_text
 from recall_env.dialect.hermes import Hermes
 from recall_env.errors import TaskError
 from recall_env.task import Task
@@ -42,7 +43,7 @@ class Submit(Hermes):
         tools = super().template_tools(task) or []
         if any(tool["function"]["name"] == TOOL["name"] for tool in tools):
             raise TaskError(f"task {task.id} has a tool named {TOOL['name']} itself; play it in the hermes dialect")
-        return [*tools, {"type": "function", "function": json.loads(json.dumps(TOOL))}]
+        return [*tools, {"type": "function", "function": copy.deepcopy(TOOL)}]
 
     def parse(self, text: str, extractor: str | None = None) -> Turn:
         turn = super().parse(text, extractor)
@@ -51,8 +52,7 @@ class Submit(Hermes):
         return replace(turn, calls=tuple(map(_refused, turn.calls)))
 
     def write_answer(self, task: Task, answer: str) -> str:
-        call = {"name": TOOL["name"], "arguments": {"answer": answer}}
-        return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
+        return call_text(ToolCall(TOOL["name"], {"answer": answer}))
 
 
 def _submitted(call: ToolCall) -> str | None:

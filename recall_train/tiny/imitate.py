@@ -4,7 +4,6 @@ The mistakes are the point. A model that imitates them knows how to do a task an
 learning then has something to choose between. Every tool output is what the jail answered, never made up here.
 """
 
-import json
 import os
 import random
 from collections.abc import Iterator
@@ -14,10 +13,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from recall_env.dialect import base
 from recall_env.env import SynToolEnv
 from recall_env.errors import EnvError
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
+from recall_env.tool_call import ToolCall
 from recall_train.tiny.rename import content_words, renamed
 
 Messages = list[dict[str, Any]]
@@ -119,8 +120,7 @@ def _decide(
 
 
 def call_text(name: str, arguments: dict[str, Any]) -> str:
-    call = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
-    return f"<tool_call>\n{call}\n</tool_call>"
+    return base.call_text(ToolCall(name, arguments))
 
 
 def answer_text(answer: str) -> str:

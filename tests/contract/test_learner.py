@@ -241,10 +241,10 @@ def test_a_checkpoint_of_another_zero_stage_or_none_is_refused_in_one_line(start
 
 
 def test_folders_and_settings_that_cannot_work_are_refused_in_one_line(model, tmp_path):
-    def refusal(path=model, dtype="float32", attention="auto", **learner):
+    def refusal(path=model, attention="auto", **learner):
         with pytest.raises(RecallError) as e:
             Learner(
-                path, config.Model(dtype=dtype, attention=attention), config.Learner(**learner), config.Loss(),
+                path, config.Model(attention=attention), config.Learner(**learner), config.Loss(),
                 seed=0, temperature=1.0,
             )  # fmt: skip
         assert "\n" not in str(e.value)
