@@ -27,9 +27,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("name", help="demo or h200: the file's name, and the block of the README it fills")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, one a seed")
     parser.add_argument("--command", required=True, help="what was typed for the first of them")
+    parser.add_argument("--note", help="what a reader must know besides, such as where the weights came from")
     arguments = parser.parse_args(words)
     try:
-        record = collect(arguments.runs, arguments.command)
+        record = collect(arguments.runs, arguments.command, arguments.note)
     except RecallError as error:
         print(f"record: {error}", file=sys.stderr)
         return 2
@@ -43,7 +44,7 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def collect(runs: list[Path], command: str) -> dict[str, Any]:
+def collect(runs: list[Path], command: str, note: str | None = None) -> dict[str, Any]:
     """One record of several seeds. Raises RecallError for runs that are unfinished, repeated, or not comparable."""
     entries = [_run(folder) for folder in runs]
     seeds = [entry["seed"] for entry in entries]
@@ -55,7 +56,14 @@ def collect(runs: list[Path], command: str) -> dict[str, Any]:
         if len(found) > 1:
             raise RecallError(f"the runs differ in {key}: {', '.join(found)}")
         shared[key] = found[0]
-    return {"command": command, **shared, "seeds": sorted(seeds), "runs": sorted(entries, key=lambda e: e["seed"])}
+    said = {"note": note} if note else {}
+    return {
+        "command": command,
+        **said,
+        **shared,
+        "seeds": sorted(seeds),
+        "runs": sorted(entries, key=lambda e: e["seed"]),
+    }
 
 
 def _run(folder: Path) -> dict[str, Any]:
@@ -65,7 +73,9 @@ def _run(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as e:
         raise RecallError(f"{folder}: not a finished run ({Path(e.filename).name} is missing)") from e
     kept = ("commit", "hardware", "steps", "train_s", "step_s", "splits")
-    given = {"seed": settings.run.seed, "model": settings.model.path, "sandbox": settings.env.sandbox}
+    name = settings.model.path
+    model = Path(name).name if Path(name).is_absolute() else name  # where the folder lay concerns nobody
+    given = {"seed": settings.run.seed, "model": model, "sandbox": settings.env.sandbox}
     return {**given, **{key: results[key] for key in kept}}
 
 

@@ -93,6 +93,7 @@ def _measured(record: dict[str, Any]) -> str:
         f"Measured: {what}. `{record['command']}`, commit `{record['commit']}`, {record['hardware']}. "
         f"{runs[0]['steps']} steps, {spread} minutes of training; a step takes {step['step_s']:.1f} s in the median "
         f"(rollout {step['rollout_s']:.1f}, learning {step['train_s']:.1f}, weights {step['weight_sync_s']:.2f})."
+        + (f" {record['note']}" if "note" in record else "")
     )
 
 
