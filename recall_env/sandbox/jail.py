@@ -26,7 +26,9 @@ from recall_env.sandbox.launch import STAGE
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 3.0
-GUEST_FILES = ("zygote.py", "guest.py", "determinism.py", "rlimits.py", "seccomp.py", "wire.py")
+GUEST_FILES = tuple(
+    f"{name}.py" for name in "zygote guest wire services_shim determinism code_cache sharing rlimits seccomp".split()
+)
 IDS_PER_JAIL = 1 << 16
 FIRST_OUTSIDE_ID = 1 << 30  # above what useradd and subuid files hand out
 SYSTEM_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib64")

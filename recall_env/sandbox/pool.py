@@ -20,15 +20,16 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from recall_env.errors import SandboxFailure
+from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
 from recall_env.sandbox.jail import Jail, start_jail
-from recall_env.sandbox.limits import Limits
-from recall_env.sandbox.session import Mode, Pool
+from recall_env.sandbox.limits import CEILING, Limits
+from recall_env.sandbox.modes import open_session
+from recall_env.sandbox.session import Mode, Pool, Session
 from recall_env.sandbox.unsafe import UnsafePool
 
 OPEN_TIMEOUT_S = 20.0  # for a zygote to fork; it is otherwise idle, so longer means a machine in trouble
 EXIT_WAIT_S = 0.3  # a process that closed its socket because it exits is gone well within this
-MAX_SHARDS = 4
 NO_DESCRIPTORS = "this process has no room for another file descriptor (an episode takes two); raise `ulimit -n`"
 
 Kind = Literal["nsjail", "unsafe"]
@@ -186,13 +187,13 @@ class Shard:
 class JailPool:
     """Sessions in jails. Thread-safe; `close` leaves no process, descriptor, cgroup or file behind."""
 
-    def __init__(self, shards: int | None = None, limits: Limits | None = None) -> None:
-        """shards: jails, each with a zygote of its own (default: one per processor, at most 4). Jails start when
-        first needed, so this costs nothing. limits: what `open` uses when it is given none."""
+    def __init__(self, shards: int | None = None, limits: Limits | None = None, ceiling: Limits = CEILING) -> None:
+        """shards: jails, each with a zygote of its own (default: one per processor). Jails start when first needed,
+        so this costs nothing. limits: what `open` uses when it is given none. ceiling: the most it may be given."""
         if shards is not None and shards < 1:
             raise ValueError(f"shards: expected 1 or more, got {shards}")
-        self.limits = limits or Limits()
-        count = shards or min(MAX_SHARDS, len(os.sched_getaffinity(0)))
+        self.limits, self.ceiling = limits or Limits(), ceiling
+        count = shards or len(os.sched_getaffinity(0))
         self._shards: list[Shard | None] = [None] * count
         self._slots = [threading.Lock() for _ in range(count)]
         self._loads = [0] * count  # sessions opened and not yet closed
@@ -203,26 +204,31 @@ class JailPool:
         _pools.add(self)
 
     def open(
-        self, source: str, *, state: Any = None, seed: int = 0, limits: Limits | None = None, mode: Mode = "stateful"
-    ) -> "JailSession":
+        self,
+        source: str,
+        *,
+        state: Any = None,
+        seed: int = 0,
+        limits: Limits | None = None,
+        mode: Mode = "stateful",
+        services: Channel | None = None,
+    ) -> Session:
         limits = limits or self.limits
+        limits.check_ceiling(self.ceiling)
+        return open_session(lambda: self._start(seed, limits, services), source, state, mode)
+
+    def _start(self, seed: int, limits: Limits, services: Channel | None) -> "JailSession":
+        """A session of an episode that the zygote is about to fork, in the jail with the fewest."""
         with self._lock:
             if self._closed:
                 raise SandboxFailure("this pool is closed")
             slot = min(range(len(self._loads)), key=self._loads.__getitem__)
             self._loads[slot] += 1
         try:
-            session = self._fork(slot, seed, limits)
+            return self._fork(slot, seed, limits, services)
         except BaseException:
             self._leave(slot)
             raise
-        try:
-            session.await_process()
-            session.load(source, state, mode)
-        except BaseException:
-            session.close()
-            raise
-        return session
 
     @property
     def closed(self) -> bool:
@@ -232,7 +238,7 @@ class JailPool:
         self._closed = True
         self._at_end()
 
-    def _fork(self, slot: int, seed: int, limits: Limits) -> "JailSession":
+    def _fork(self, slot: int, seed: int, limits: Limits, services: Channel | None) -> "JailSession":
         try:
             ours, theirs = wire_pair(limits)
         except OSError as error:
@@ -240,7 +246,7 @@ class JailPool:
         try:
             with theirs:
                 process = self._shard(slot).fork(theirs, seed, limits)
-            session = JailSession(self, slot, ours, process, limits)
+            session = JailSession(self, slot, ours, process, limits, services)
         except OSError as error:
             ours.close()
             raise _not_opened(error) from error
@@ -275,19 +281,27 @@ def _not_opened(error: OSError) -> SandboxFailure:
 class JailSession(Episode):
     """A session whose process is jailed."""
 
-    def __init__(self, pool: JailPool, slot: int, sock: socket.socket, process: JailedProcess, limits: Limits) -> None:
-        super().__init__(sock, process, limits)
+    def __init__(
+        self,
+        pool: JailPool,
+        slot: int,
+        sock: socket.socket,
+        process: JailedProcess,
+        limits: Limits,
+        services: Channel | None,
+    ) -> None:
+        super().__init__(sock, process, limits, services)
         self._pool, self._slot = pool, slot
         self._jailed = process
 
-    def await_process(self) -> None:
-        """Until the zygote has forked. Before the clock of loading starts: a queue there is our trouble, not the
-        author's."""
+    def finish_load(self) -> None:
+        """After the zygote has forked, which is not on the clock: a queue there is our trouble, not the author's."""
         if not self._jailed.known.wait(OPEN_TIMEOUT_S):
             raise SandboxFailure(f"the jail has not opened an episode within {OPEN_TIMEOUT_S:g} s")
         if self._jailed.pidfd is None:
             why = self._jailed.end.lost if self._jailed.end else "it is closed"
             raise SandboxFailure(f"the jail cannot open an episode: {why}")
+        super().finish_load()
 
     def _release(self) -> None:
         super()._release()

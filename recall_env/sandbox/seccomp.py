@@ -77,11 +77,17 @@ def _with_argument(number: int, index: int, allowed_when: Instruction) -> list[I
     ]
 
 
-def install(program: list[Instruction]) -> None:
-    """Put `program` on the calling thread and all it starts. Needs no_new_privs, which nsjail sets."""
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    memory = ctypes.create_string_buffer(code, len(code))
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(memory)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
+class Filter:
+    """A program ready to be put on a process: made before the fork, so that the child does next to nothing."""
+
+    def __init__(self, program: list[Instruction]) -> None:
+        code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+        self._memory = ctypes.create_string_buffer(code, len(code))
+        header = struct.pack("@HP", len(program), ctypes.addressof(self._memory))
+        self._header = ctypes.create_string_buffer(header)
+        self._prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def install(self) -> None:
+        """Put it on the calling thread and all it starts. Needs no_new_privs, which nsjail sets."""
+        if self._prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self._header, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")

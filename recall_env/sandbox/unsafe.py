@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from recall_env.errors import SandboxFailure
+from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
-from recall_env.sandbox.limits import Limits
-from recall_env.sandbox.session import Mode
+from recall_env.sandbox.limits import CEILING, Limits
+from recall_env.sandbox.modes import open_session
+from recall_env.sandbox.session import Mode, Session
 
 WARNING = (
     "recall_env: WARNING: tools run WITHOUT a jail (sandbox='unsafe'): they can read and change whatever you can. "
@@ -83,34 +85,40 @@ class PlainProcess:
 class UnsafePool:
     """Sessions without a jail: one plain child process each. Thread-safe."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, ceiling: Limits = CEILING) -> None:
         if not _warned.is_set():
             _warned.set()
             print(WARNING, file=sys.stderr, flush=True)
-        self.limits = limits or Limits()
+        self.limits, self.ceiling = limits or Limits(), ceiling
         self._closed = False
         self._sessions: weakref.WeakSet[Episode] = weakref.WeakSet()
         weakref.finalize(self, _close_sessions, self._sessions)
 
     def open(
-        self, source: str, *, state: Any = None, seed: int = 0, limits: Limits | None = None, mode: Mode = "stateful"
-    ) -> Episode:
+        self,
+        source: str,
+        *,
+        state: Any = None,
+        seed: int = 0,
+        limits: Limits | None = None,
+        mode: Mode = "stateful",
+        services: Channel | None = None,
+    ) -> Session:
+        limits = limits or self.limits
+        limits.check_ceiling(self.ceiling)
+        return open_session(lambda: self._start(seed, limits, services), source, state, mode)
+
+    def _start(self, seed: int, limits: Limits, services: Channel | None) -> Episode:
         if self._closed:
             raise SandboxFailure("this pool is closed")
-        limits = limits or self.limits
         ours, theirs = wire_pair(limits)
         try:
             with theirs:
-                session = UnsafeSession(ours, PlainProcess(theirs, seed, limits), limits)
+                session = UnsafeSession(ours, PlainProcess(theirs, seed, limits), limits, services)
         except BaseException:
             ours.close()
             raise
         self._sessions.add(session)
-        try:
-            session.load(source, state, mode)
-        except BaseException:
-            session.close()
-            raise
         return session
 
     @property

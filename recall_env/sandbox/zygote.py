@@ -9,7 +9,6 @@ line is in `isolate`. Standard library only, run as a script inside the jail: `z
 import array
 import contextlib
 import ctypes
-import gc
 import importlib
 import json
 import os
@@ -20,10 +19,12 @@ import struct
 import sys
 from typing import Any
 
+import code_cache
 import determinism
 import guest
 import rlimits
 import seccomp
+import sharing
 
 PREIMPORTS = (
     "abc argparse ast asyncio base64 binascii bisect calendar cmath collections collections.abc contextlib copy csv "
@@ -36,9 +37,14 @@ MS_NOSUID, MS_NODEV = 2, 4
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
 CAPABILITY_VERSION_3 = 0x20080522
 REQUEST_BYTES = 4096
+TRIAL_LIMITS = {  # of episodes that only try things out
+    "memory_bytes": 1 << 29, "open_files": 64, "file_bytes": 1 << 20, "cpu_s": 10, "processes": 16,
+    "tmpfs_bytes": 1 << 20, "tmpfs_inodes": 64, "output_bytes": 1 << 14, "frame_bytes": 1 << 18,
+}  # fmt: skip
 LAST_UID = 65_535  # where more than one id is mapped
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_filter = seccomp.Filter(seccomp.episode_filter(os.uname().machine))
 
 
 def call_libc(name: str, *arguments: Any) -> int:
@@ -161,7 +167,7 @@ def isolate(fd: int, limits: dict[str, Any], uid: int | None) -> socket.socket:
     drop_capabilities()
     rlimits.apply(limits, own_uid=uid is not None)
     call_libc("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after setresuid, which clears it
-    seccomp.install(seccomp.episode_filter(os.uname().machine))
+    _filter.install()
     return socket.socket(fileno=3)
 
 
@@ -187,10 +193,6 @@ def try_isolation() -> str | None:
     """Isolate a throw-away child; None, or why that failed, so that a jail which cannot isolate never serves."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     own_pidfd = os.pidfd_open(os.getpid())
-    limits = {
-        "memory_bytes": 1 << 29, "open_files": 64, "file_bytes": 1 << 20, "cpu_s": 10, "processes": 16,
-        "tmpfs_bytes": 1 << 20, "tmpfs_inodes": 64,
-    }  # fmt: skip
     uids = _mapped_ids()
     try:
         os.unshare(os.CLONE_NEWPID)
@@ -199,7 +201,7 @@ def try_isolation() -> str | None:
     pid = os.fork()
     if pid == 0:
         try:
-            isolate(theirs.fileno(), limits, uids or None).send(b"ok")
+            isolate(theirs.fileno(), TRIAL_LIMITS, uids or None).send(b"ok")
         except BaseException as error:
             theirs.send(f"{type(error).__name__}: {error}".encode()[:500])
         finally:
@@ -219,12 +221,13 @@ def main() -> None:
     for name in PREIMPORTS:
         importlib.import_module(name)
     determinism.install()
-    problem = try_isolation()
+    code_cache.install()
+    guest.warm_up(TRIAL_LIMITS)
     sys.path.pop(0)  # this folder: its files are not for tools
+    problem = try_isolation()
     zygote = Zygote(control)
     zygote.tell({"ready": problem is None, "why": problem, "unique_uids": zygote.uids > 0})
-    gc.collect()
-    gc.freeze()
+    sharing.prepare()
     zygote.run()
 
 
