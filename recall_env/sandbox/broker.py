@@ -216,6 +216,30 @@ class Channel:
         return None
 
 
+def read_addresses(pairs: Iterable[str]) -> dict[str, str]:
+    """Name -> address, from texts such as `search=http://127.0.0.1:8000`. Raises RecallError for another form."""
+    addresses = {}
+    for pair in pairs:
+        name, joined, address = pair.partition("=")
+        if not joined:
+            raise RecallError(f"service {pair!r}: expected NAME=ADDRESS, such as search=http://127.0.0.1:8000")
+        addresses[name] = address
+    return addresses
+
+
+def shared_broker(addresses: Mapping[str, str]) -> Broker:
+    """The one of this process for these addresses, so that its figures are those of all episodes."""
+    key = tuple(sorted(addresses.items()))
+    with _shared_lock:
+        if key not in _shared:
+            _shared[key] = Broker(addresses)
+        return _shared[key]
+
+
+_shared: dict[tuple[tuple[str, str], ...], Broker] = {}
+_shared_lock = threading.Lock()
+
+
 def placeholders(source: str) -> tuple[str, ...]:
     """Services that a tool source names the way ReCall's rows do, in order: `<search-url-placeholder>` is "search"."""
     return tuple(dict.fromkeys(PLACEHOLDER.findall(source)))

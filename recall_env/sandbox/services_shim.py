@@ -149,7 +149,7 @@ def _parts(url: str) -> tuple[str, str, list[list[str]]]:
         parts = urlsplit(f"http://{service}{rest}")
     else:
         parts = urlsplit(url)
-        service = parts.hostname or ""
+        service = parts.netloc
     if parts.scheme not in ("http", "https") or service not in _services:
         there = ", ".join(f"http://{name}" for name in _services)
         raise ConnectionError(f"{url[:200]!r} cannot be reached from here; there is {there}")
