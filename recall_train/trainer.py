@@ -16,8 +16,8 @@ import numpy as np
 
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
-from recall_env.task import Task
 from recall_env.sandbox.broker import read_addresses
+from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.vector import EnvPool
 from recall_train import weights

@@ -46,6 +46,8 @@ class End:
 class Process(Protocol):
     """What an Episode needs of the process that runs its tools."""
 
+    can_signal_itself: bool  # a SIGKILL may be its own doing; the first process of a pid namespace ignores such
+
     def kill(self) -> None:
         """SIGKILL; harmless when it is dead already."""
 
@@ -216,7 +218,13 @@ class Episode:
         if number in (signal.SIGKILL, signal.SIGXCPU):
             if end.cpu_s >= self._limits.cpu_s - 1:
                 return self._end("timeout", f"the tools used up their {self._limits.cpu_s} s of processor time")
-            return self._end("out_of_memory", "the tools used more memory than there is")
+            if self._process.can_signal_itself:
+                return self._violation("its interpreter was killed")
+            # Its own memory is bounded by an rlimit, which does not kill: this was the bound of all, or a person.
+            self._lost = (
+                "the episode was killed from outside, as the kernel does when all of them need too much memory"
+            )
+            raise SandboxFailure(self._lost)
         return self._violation(f"its interpreter crashed ({_signal_name(number)})")
 
     @property

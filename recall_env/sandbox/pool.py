@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import queue
+import resource
 import select
 import signal
 import socket
@@ -38,7 +39,8 @@ Kind = Literal["nsjail", "unsafe"]
 class JailedProcess:
     """An episode's process as the host knows it: by pidfd, which the zygote sends, and by its notice of death."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_signal_itself: bool) -> None:
+        self.can_signal_itself = can_signal_itself
         self.pidfd: int | None = None
         self.end: End | None = None
         self.known = threading.Event()  # the zygote has said "opened" or "refused", or is gone
@@ -86,15 +88,15 @@ class JailedProcess:
 class Shard:
     """One jail with its keeper thread. A dead one stays dead: the pool puts a new one in its place."""
 
-    def __init__(self) -> None:
-        """Start the jail; raises SandboxFailure when that fails."""
+    def __init__(self, cpu: int | None, share: float) -> None:
+        """Start the jail, on a processor of its own; raises SandboxFailure when that fails."""
         self.processes: dict[int, JailedProcess] = {}
         self.alive = True
         self._lock = threading.Lock()
         self._next_key = 0
         self._stop, self._stopper = socket.socketpair()
         started: queue.SimpleQueue[Jail | BaseException] = queue.SimpleQueue()
-        self._keeper = threading.Thread(target=self._keep, args=(started,), name="recall-jail", daemon=True)
+        self._keeper = threading.Thread(target=self._keep, args=(started, cpu, share), name="recall-jail", daemon=True)
         self._keeper.start()
         outcome = started.get()
         if isinstance(outcome, BaseException):
@@ -104,7 +106,7 @@ class Shard:
 
     def fork(self, theirs: socket.socket, seed: int, limits: Limits) -> JailedProcess:
         """Ask the zygote for an episode on the socket `theirs`. The process may still be unknown on return."""
-        process = JailedProcess()
+        process = JailedProcess(can_signal_itself=not self.jail.rung.namespaces)
         with self._lock:
             if not self.alive:
                 raise SandboxFailure("the jail died")
@@ -135,9 +137,9 @@ class Shard:
         if self.jail.log is not None:
             os.close(self.jail.log)
 
-    def _keep(self, started: "queue.SimpleQueue[Jail | BaseException]") -> None:
+    def _keep(self, started: "queue.SimpleQueue[Jail | BaseException]", cpu: int | None, share: float) -> None:
         try:
-            jail = start_jail()
+            jail = start_jail(cpu, share)
         except BaseException as error:
             self._stop.close()
             self._stopper.close()
@@ -188,12 +190,14 @@ class JailPool:
     """Sessions in jails. Thread-safe; `close` leaves no process, descriptor, cgroup or file behind."""
 
     def __init__(self, shards: int | None = None, limits: Limits | None = None, ceiling: Limits = CEILING) -> None:
-        """shards: jails, each with a zygote of its own (default: one per processor). Jails start when first needed,
-        so this costs nothing. limits: what `open` uses when it is given none. ceiling: the most it may be given."""
+        """shards: jails, each with a zygote of its own, on a processor of its own (default: one per processor). Jails
+        start when first needed, so this costs nothing. limits: what `open` uses when it is given none. ceiling: the
+        most it may be given."""
         if shards is not None and shards < 1:
             raise ValueError(f"shards: expected 1 or more, got {shards}")
         self.limits, self.ceiling = limits or Limits(), ceiling
-        count = shards or len(os.sched_getaffinity(0))
+        self._cpus = sorted(os.sched_getaffinity(0))
+        count = shards or len(self._cpus)
         self._shards: list[Shard | None] = [None] * count
         self._slots = [threading.Lock() for _ in range(count)]
         self._loads = [0] * count  # sessions opened and not yet closed
@@ -240,7 +244,7 @@ class JailPool:
 
     def _fork(self, slot: int, seed: int, limits: Limits, services: Channel | None) -> "JailSession":
         try:
-            ours, theirs = wire_pair(limits)
+            ours, theirs = _wire_pair(limits)
         except OSError as error:
             raise _not_opened(error) from error
         try:
@@ -265,12 +269,26 @@ class JailPool:
             if shard is None or not shard.alive:
                 if shard is not None:
                     shard.stop()
-                shard = self._shards[slot] = Shard()
+                count = len(self._shards)
+                cpu = self._cpus[slot % len(self._cpus)] if len(self._cpus) > 1 else None
+                shard = self._shards[slot] = Shard(cpu, 1 / count)
             return shard
 
     def _leave(self, slot: int) -> None:
         with self._lock:
             self._loads[slot] -= 1
+
+
+def _wire_pair(limits: Limits) -> tuple[socket.socket, socket.socket]:
+    """As wire_pair; where descriptors run out, with as many as the system lets us have."""
+    try:
+        return wire_pair(limits)
+    except OSError as error:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE or soft == hard:
+            raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return wire_pair(limits)
 
 
 def _not_opened(error: OSError) -> SandboxFailure:

@@ -1,9 +1,10 @@
-"""The second system-call filter, which an episode puts on itself after isolation; it cannot be taken off again.
+"""The system-call filter that an episode puts on itself after isolation; it cannot be taken off again.
 
-The first filter (OUTER_POLICY in jail.py) holds for the whole jail, the zygote included, so it has to leave fork,
-namespaces, mounts and user ids alone; this one takes them away. Refused calls fail with EPERM, so that a tool which
-tries `os.fork` gets an ordinary exception; a foreign calling convention kills. Small on purpose: it is installed once
-per episode.
+Under nsjail it is the second one: the first (OUTER_POLICY in jail.py) holds for the whole jail, the zygote included,
+so it has to leave fork, namespaces, mounts and user ids alone; `episode_filter` takes them away. Small on purpose: it
+is installed once per episode. Without nsjail there is no first one, and `lone_filter` holds all of both, and what
+Landlock leaves open. Refused calls fail with EPERM, so that a tool which tries `os.fork` gets an ordinary exception; a
+foreign calling convention kills.
 Runs inside the jail. Standard library only.
 """
 
@@ -31,16 +32,61 @@ REFUSED = {  # name: (x86_64, aarch64); None where the architecture does not hav
     "socket": (41, 198), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202), "accept4": (288, 242),
     "connect": (42, 203), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424), "seccomp": (317, 277),
     "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "setpriority": (141, 140), "ioprio_set": (251, 30),
+    "sched_setaffinity": (203, 122),
 }  # fmt: skip
+
+FATAL = {  # as in OUTER_POLICY: nothing but an attack makes them
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "bpf": (321, 280),
+    "userfaultfd": (323, 282), "perf_event_open": (298, 241), "keyctl": (250, 219), "add_key": (248, 217),
+    "request_key": (249, 218), "open_by_handle_at": (304, 265), "kexec_load": (246, 104), "init_module": (175, 105),
+    "finit_module": (313, 273), "delete_module": (176, 106), "swapon": (167, 224), "swapoff": (168, 225),
+    "reboot": (169, 142), "syslog": (103, 116), "acct": (163, 89), "quotactl": (179, 60), "iopl": (172, None),
+    "ioperm": (173, None), "modify_ldt": (154, None), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427), "pidfd_getfd": (438, 438), "open_tree": (428, 428), "move_mount": (429, 429),
+    "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+}  # fmt: skip
+REFUSED_ALONE = {  # refused by OUTER_POLICY too, or harmless in namespaces and not without
+    "mbind": (237, 235), "move_pages": (279, 239), "migrate_pages": (256, 238), "memfd_create": (319, 279),
+    "clock_settime": (227, 112), "settimeofday": (164, 170), "adjtimex": (159, 171), "clock_adjtime": (305, 266),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "shmget": (29, 194), "shmat": (30, 196),
+    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "inotify_init": (253, None),
+    "inotify_init1": (294, 26), "fanotify_init": (300, 262), "mknod": (133, None), "mknodat": (259, 33),
+    "personality": (135, 92), "kill": (62, 129), "tkill": (200, 130), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "kcmp": (312, 272), "process_madvise": (440, 440), "sched_setparam": (142, 118),
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None),
+    "utimensat": (280, 88), "futimesat": (261, None), "setxattr": (188, 5), "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7), "setxattrat": (463, 463), "removexattr": (197, 14), "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16), "removexattrat": (466, 466), "file_setattr": (469, 469),
+}  # fmt: skip
+TGKILL = {"x86_64": 234, "aarch64": 131}
+CLONE3, ENOSYS = 435, 0x00050026  # must look absent, or the C library does not fall back to clone
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
 def episode_filter(machine: str) -> list[Instruction]:
-    """The program for this processor architecture; raises OSError for one that nobody has written numbers for."""
+    """What comes on top of OUTER_POLICY; raises OSError for an architecture that nobody has written numbers for."""
+    return [*_head(machine), *_refusals(machine, REFUSED, EPERM), *_by_argument(machine)]
+
+
+def lone_filter(machine: str, pid: int) -> list[Instruction]:
+    """All there is to refuse, for the process `pid`, which may signal itself and nobody else."""
+    return [
+        *_head(machine),
+        *_refusals(machine, FATAL, KILL_PROCESS),
+        *_refusals(machine, REFUSED | REFUSED_ALONE, EPERM),
+        (JEQ, 0, 1, CLONE3),
+        (RET, 0, 0, ENOSYS),
+        *_with_argument(TGKILL[machine], 0, (JEQ, 1, 0, pid)),
+        *_by_argument(machine),
+    ]
+
+
+def _head(machine: str) -> list[Instruction]:
     if machine not in AUDIT_ARCH:
         raise OSError(f"no system-call numbers for {machine}; known: {', '.join(AUDIT_ARCH)}")
-    column = list(AUDIT_ARCH).index(machine)
     program = [
         (LD_W_ABS, 0, 0, ARCH_AT),
         (JEQ, 1, 0, AUDIT_ARCH[machine]),
@@ -49,12 +95,22 @@ def episode_filter(machine: str) -> list[Instruction]:
     ]
     if machine == "x86_64":
         program += [(JGE, 0, 1, X32_BIT), (RET, 0, 0, KILL_PROCESS)]
-    numbers = sorted(row[column] for row in REFUSED.values() if row[column] is not None)
-    for number in numbers:
-        program += [(JEQ, 0, 1, number), (RET, 0, 0, EPERM)]
-    program += _with_argument(CLONE[machine], 0, (JSET, 1, 0, CLONE_THREAD))
-    program += _with_argument(PRLIMIT64[machine], 2, (JEQ, 1, 0, 0))
-    program += [
+    return program
+
+
+def _refusals(machine: str, table: dict[str, tuple[int | None, int | None]], action: int) -> list[Instruction]:
+    column = list(AUDIT_ARCH).index(machine)
+    program = []
+    for number in sorted(row[column] for row in table.values() if row[column] is not None):
+        program += [(JEQ, 0, 1, number), (RET, 0, 0, action)]
+    return program
+
+
+def _by_argument(machine: str) -> list[Instruction]:
+    """The end of a program: calls that are allowed in one form, then everything else."""
+    return [
+        *_with_argument(CLONE[machine], 0, (JSET, 1, 0, CLONE_THREAD)),
+        *_with_argument(PRLIMIT64[machine], 2, (JEQ, 1, 0, 0)),
         (JEQ, 0, 5, PRCTL[machine]),
         (LD_W_ABS, 0, 0, ARG_AT),
         (JEQ, 2, 0, PR_SET_NAME),
@@ -63,7 +119,6 @@ def episode_filter(machine: str) -> list[Instruction]:
         (RET, 0, 0, ALLOW),
         (RET, 0, 0, ALLOW),
     ]
-    return program
 
 
 def _with_argument(number: int, index: int, allowed_when: Instruction) -> list[Instruction]:

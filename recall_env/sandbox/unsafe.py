@@ -37,6 +37,8 @@ _warned = threading.Event()
 class PlainProcess:
     """An ordinary child process and its scratch folder."""
 
+    can_signal_itself = True
+
     def __init__(self, sock: socket.socket, seed: int, limits: Limits) -> None:
         self.scratch = tempfile.mkdtemp(prefix=f"recall-unsafe-{os.getpid()}-")
         order = json.dumps({"seed": seed, "limits": asdict(limits)})

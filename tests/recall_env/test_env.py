@@ -117,7 +117,7 @@ def test_a_call_that_never_returns_is_a_timeout_and_the_episode_goes_on(env, jai
         """The real pool, less patient."""
 
         def open(self, source, **settings):
-            return jail.open(source, **settings, limits=Limits(call_timeout_s=0.5))
+            return jail.open(source, **(settings | {"limits": Limits(call_timeout_s=0.5)}))
 
     env.sandbox = Hasty()
     env.reset(seed=0)

@@ -9,10 +9,10 @@ import pytest
 
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError, SandboxFailure, TaskError
-from recall_env.sandbox import JailPool, Limits
+from recall_env.sandbox import Limits
 from recall_env.sandbox.broker import Broker, ServiceLimits, placeholders, read_addresses
 
-MUSIQUE = '''
+MUSIQUE = """
 import requests
 
 def wikipedia_search(query: str, top_n: int = 5):
@@ -24,7 +24,7 @@ def wikipedia_search(query: str, top_n: int = 5):
     for line in response.json():
         text += f"{line['contents']}\\n\\n"
     return text.strip()
-'''
+"""
 SCHEMA = {
     "type": "function",
     "function": {
@@ -44,7 +44,7 @@ ROW = {
     "reward_model": {"style": "rule", "ground_truth": ["Ann"]},
     "extra_info": {"id": "musique-1", "env": MUSIQUE, "func_schemas": json.dumps([SCHEMA], indent=4)},
 }
-TOOLS = '''
+TOOLS = """
 import requests, threading
 def post(path, body=None, url="http://search"):
     response = requests.post(url + path, json=body, headers={"X-Secret": "1"}, timeout=3)
@@ -69,7 +69,7 @@ def in_threads():
     return found
 def later():
     threading.Timer(0.05, lambda: requests.get("http://search/echo")).start()
-'''
+"""
 
 
 class Search(BaseHTTPRequestHandler):
@@ -164,7 +164,11 @@ def test_placeholders_name_the_services_of_recalls_rows_which_keep_their_form():
 
 
 def test_what_a_service_says_reaches_the_tool_errors_included(session):
-    assert call(session, "post", path="/search", body={"query": "a", "top_n": 1}) == [200, '[{"contents": "a 0"}]', True]
+    assert call(session, "post", path="/search", body={"query": "a", "top_n": 1}) == [
+        200,
+        '[{"contents": "a 0"}]',
+        True,
+    ]
     assert call(session, "post", path="/422")[0::2] == [422, False]
     assert call(session, "careful", path="/nothing") == "404"
     assert call(session, "get", path="/echo?a=1", params={"b": [2, 3], "c": None})["path"] == "/echo?a=1&b=2&b=3"
@@ -227,7 +231,7 @@ def test_the_time_of_a_service_is_not_the_tools(session):
 
 
 def test_a_service_that_is_late_or_down_is_our_fault(session, jail, search):
-    with pytest.raises(SandboxFailure, match="service search at .*: timed out"):
+    with pytest.raises(SandboxFailure, match=r"service search at .*: timed out"):
         session.call("post", {"path": "/slow", "body": 2})
     with pytest.raises(SandboxFailure, match="timed out"):
         session.call("get", {"path": "/echo"})
