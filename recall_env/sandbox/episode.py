@@ -221,9 +221,7 @@ class Episode:
             if self._process.can_signal_itself:
                 return self._violation("its interpreter was killed")
             # Its own memory is bounded by an rlimit, which does not kill: this was the bound of all, or a person.
-            self._lost = (
-                "the episode was killed from outside, as the kernel does when all of them need too much memory"
-            )
+            self._lost = "the episode was killed from outside, as the kernel does when all of them need too much memory"
             raise SandboxFailure(self._lost)
         return self._violation(f"its interpreter crashed ({_signal_name(number)})")
 

@@ -19,6 +19,7 @@ import json
 import linecache
 import math
 import os
+import re
 import socket
 import sys
 import types
@@ -36,6 +37,7 @@ MODULE = "__task__"
 FILE = "<tools>"
 MAX_VALUE_DEPTH = wire.MAX_DEPTH - 8  # the frame's own object and the path to the value take a few levels
 MESSAGE_CHARS = 1000
+REPR_CHARS = 200
 AS_TEXT = (decimal.Decimal, fractions.Fraction, uuid.UUID, datetime.timedelta)
 AS_LIST = (list, tuple, deque, range, type({}.keys()), type({}.values()), type({}.items()))
 
@@ -142,8 +144,17 @@ def plain(value: Any, depth: int = 0) -> Any:
         return str(value)
     raise ResultError(
         f"the tool returned a value of type {kind.__name__}, which is not JSON data; return text, numbers, "
-        "lists, dicts or dataclasses"
+        f"lists, dicts or dataclasses. It was {_shown(value)}"
     )
+
+
+def _shown(value: Any) -> str:
+    """Its repr, without the addresses that differ from play to play, and not for ever long."""
+    try:
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(value)[: 4 * REPR_CHARS])
+    except Exception as broken:  # the tool's own __repr__ may do anything
+        return f"something whose repr raises {type(broken).__name__}"
+    return text if len(text) <= REPR_CHARS else f"{text[:REPR_CHARS]}..."
 
 
 def _key(key: Any) -> str:

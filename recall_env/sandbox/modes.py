@@ -6,6 +6,7 @@ The first two are the guest's doing (guest.py); the third is a row of episodes o
 from collections.abc import Callable
 from typing import Any
 
+from recall_env.errors import SandboxFailure
 from recall_env.sandbox.episode import Episode
 from recall_env.sandbox.session import Mode, Session
 from recall_env.tool_call import ToolResult
@@ -34,6 +35,8 @@ class PerCallSession:
         self._closed = False
 
     def call(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult:
+        if self._closed:
+            raise SandboxFailure("this session is closed; open another one")
         episode = self._next or self._begin()
         self._next = None
         try:

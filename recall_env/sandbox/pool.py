@@ -23,7 +23,7 @@ from typing import Any, Literal
 from recall_env.errors import SandboxFailure
 from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
-from recall_env.sandbox.jail import Jail, start_jail
+from recall_env.sandbox.jail import Jail, Rung, start_jail
 from recall_env.sandbox.limits import CEILING, Limits
 from recall_env.sandbox.modes import open_session
 from recall_env.sandbox.session import Mode, Pool, Session
@@ -88,7 +88,7 @@ class JailedProcess:
 class Shard:
     """One jail with its keeper thread. A dead one stays dead: the pool puts a new one in its place."""
 
-    def __init__(self, cpu: int | None, share: float) -> None:
+    def __init__(self, cpu: int | None, share: float, rung: Rung | None) -> None:
         """Start the jail, on a processor of its own; raises SandboxFailure when that fails."""
         self.processes: dict[int, JailedProcess] = {}
         self.alive = True
@@ -96,7 +96,9 @@ class Shard:
         self._next_key = 0
         self._stop, self._stopper = socket.socketpair()
         started: queue.SimpleQueue[Jail | BaseException] = queue.SimpleQueue()
-        self._keeper = threading.Thread(target=self._keep, args=(started, cpu, share), name="recall-jail", daemon=True)
+        self._keeper = threading.Thread(
+            target=self._keep, args=(started, cpu, share, rung), name="recall-jail", daemon=True
+        )
         self._keeper.start()
         outcome = started.get()
         if isinstance(outcome, BaseException):
@@ -137,9 +139,11 @@ class Shard:
         if self.jail.log is not None:
             os.close(self.jail.log)
 
-    def _keep(self, started: "queue.SimpleQueue[Jail | BaseException]", cpu: int | None, share: float) -> None:
+    def _keep(
+        self, started: "queue.SimpleQueue[Jail | BaseException]", cpu: int | None, share: float, rung: Rung | None
+    ) -> None:
         try:
-            jail = start_jail(cpu, share)
+            jail = start_jail(cpu, share) if rung is None else Jail(rung, cpu, share)
         except BaseException as error:
             self._stop.close()
             self._stopper.close()
@@ -189,13 +193,19 @@ class Shard:
 class JailPool:
     """Sessions in jails. Thread-safe; `close` leaves no process, descriptor, cgroup or file behind."""
 
-    def __init__(self, shards: int | None = None, limits: Limits | None = None, ceiling: Limits = CEILING) -> None:
+    def __init__(
+        self,
+        shards: int | None = None,
+        limits: Limits | None = None,
+        ceiling: Limits = CEILING,
+        rung: Rung | None = None,
+    ) -> None:
         """shards: jails, each with a zygote of its own, on a processor of its own (default: one per processor). Jails
         start when first needed, so this costs nothing. limits: what `open` uses when it is given none. ceiling: the
-        most it may be given."""
+        most it may be given. rung: one of `jail.LADDER`, for a lesser way than the best that works here."""
         if shards is not None and shards < 1:
             raise ValueError(f"shards: expected 1 or more, got {shards}")
-        self.limits, self.ceiling = limits or Limits(), ceiling
+        self.limits, self.ceiling, self._rung = limits or Limits(), ceiling, rung
         self._cpus = sorted(os.sched_getaffinity(0))
         count = shards or len(self._cpus)
         self._shards: list[Shard | None] = [None] * count
@@ -271,7 +281,7 @@ class JailPool:
                     shard.stop()
                 count = len(self._shards)
                 cpu = self._cpus[slot % len(self._cpus)] if len(self._cpus) > 1 else None
-                shard = self._shards[slot] = Shard(cpu, 1 / count)
+                shard = self._shards[slot] = Shard(cpu, 1 / count, self._rung)
             return shard
 
     def _leave(self, slot: int) -> None:

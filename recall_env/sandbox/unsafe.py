@@ -31,6 +31,7 @@ WARNING = (
     "recall_env: WARNING: tools run WITHOUT a jail (sandbox='unsafe'): they can read and change whatever you can. "
     "Use this only for tools you trust."
 )
+SCRATCH_PREFIX = "recall-unsafe-"
 _warned = threading.Event()
 
 
@@ -40,7 +41,7 @@ class PlainProcess:
     can_signal_itself = True
 
     def __init__(self, sock: socket.socket, seed: int, limits: Limits) -> None:
-        self.scratch = tempfile.mkdtemp(prefix=f"recall-unsafe-{os.getpid()}-")
+        self.scratch = tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-")
         order = json.dumps({"seed": seed, "limits": asdict(limits)})
         guest = str(Path(__file__).with_name("guest.py"))
         self.popen = subprocess.Popen(
@@ -91,6 +92,7 @@ class UnsafePool:
         if not _warned.is_set():
             _warned.set()
             print(WARNING, file=sys.stderr, flush=True)
+        _sweep()
         self.limits, self.ceiling = limits or Limits(), ceiling
         self._closed = False
         self._sessions: weakref.WeakSet[Episode] = weakref.WeakSet()
@@ -140,3 +142,11 @@ class UnsafeSession(Episode):
 def _close_sessions(sessions: "weakref.WeakSet[Episode]") -> None:
     for session in list(sessions):
         session.close()
+
+
+def _sweep() -> None:
+    """Remove the scratch folders of processes that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"):
+        owner = folder.name.removeprefix(SCRATCH_PREFIX).split("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # another user's, perhaps
