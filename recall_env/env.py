@@ -5,6 +5,7 @@ checks and retries of calls (calls.py), rewards (rubric.py), the jail (sandbox/)
 """
 
 import copy
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -27,6 +28,9 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
 
+_LONE_SURROGATE = re.compile(
+    "[\ud800-\udfff]"
+)  # no text: an endpoint's JSON may hold some, no file or tokenizer takes it
 _CHOICES = ("task", "index", "id")
 _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
 
@@ -146,7 +150,7 @@ class SynToolEnv(gym.Env[str, str]):
             raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
         start = time.perf_counter()
         try:
-            return self._step(action)
+            return self._step(_LONE_SURROGATE.sub("\ufffd", action))
         except EnvError as error:
             self._end()
             where = f"{self._dataset if self._tasks is None else self.tasks.name} task {self._task.id}"

@@ -218,6 +218,15 @@ def test_a_wrong_constructor_argument_is_one_clear_line(arguments, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("dialect", ["hermes", "recall", "submit"])
+def test_lone_surrogates_of_an_agent_reach_nobody(dialect, task, shared_jail):
+    env = SynToolEnv(tasks=TaskSet([task]), dialect=dialect)
+    env.reset(seed=0)
+    observation, *_ = env.step('<think>\ud800</think><tool_call>{"name": "shout\udc00", "arguments": {}}</tool_call>')
+    observation.encode()
+    env.close()
+
+
 def test_a_task_that_needs_a_service_is_refused_and_not_played_without_it(env, make_task):
     with pytest.raises(TaskError, match="needs the service 'search'"):
         env.reset(options={"task": make_task(services=("search",))})
