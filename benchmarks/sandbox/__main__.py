@@ -7,31 +7,19 @@ had there, with the commit they are of. The table on stdout has this run's measu
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import os
 import platform
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks.record import IMAGES, RESULTS
-from benchmarks.sandbox import calls, drop_in, hang, live, neighbour, plots, soak, spawn
-from benchmarks.sandbox.figures import Claim, Measured
+from benchmarks.sandbox import plots
+from benchmarks.sandbox.figures import Measured
+from benchmarks.sandbox.measures import MEASURES, apart
 from benchmarks.sandbox.report import say, table, verdict
-
-MEASURES: dict[str, ModuleType] = {
-    "calls": calls,
-    "live": live,
-    "spawn": spawn,
-    "hang": hang,
-    "neighbour": neighbour,
-    "http": drop_in,
-    "soak": soak,
-}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -51,10 +39,14 @@ def main(words: list[str] | None = None) -> int:
         parser.error(f"no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
     chosen = [name for name in MEASURES if name in (arguments.measures or MEASURES)]
     beside = _beside(words)
-    outcomes = {name: _run(name, _size(name, arguments)) for name in chosen}
+    sizes = {name: _size(name, arguments) for name in chosen}
+    outcomes = {name: _run(name, size) for name, size in sizes.items()}
     done = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
     if arguments.out or not arguments.quick:
-        written = {name: {**beside, **measured.to_json()} for name, measured in done.items()}
+        written = {
+            name: {**beside, "size": dataclasses.asdict(sizes[name]), **measured.to_json()}
+            for name, measured in done.items()
+        }
         _write(written, arguments.out or RESULTS, arguments.out or IMAGES)
     claims = [claim for measured in done.values() for claim in measured.claims]
     Console(width=None if sys.stdout.isatty() else 160).print(table(claims, f"the sandbox, {beside['hardware']}"))
@@ -70,14 +62,12 @@ def _size(name: str, arguments: argparse.Namespace) -> Any:
 
 
 def _run(name: str, size: Any) -> Measured | None:
-    """A measure in a fresh process, whose cores, limits and memory are its own; None when it broke."""
+    """None when it broke."""
     say(name, "...")
-    context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            return process.submit(MEASURES[name].measure, size).result()
+        return apart(name, size)
     except Exception as error:
-        say(name, f"[red]broke[/]: {type(error).__name__}: {error}")
+        say(name, f"broke: {type(error).__name__}: {error}")
         return None
 
 
@@ -86,7 +76,7 @@ def _beside(words: list[str]) -> dict[str, Any]:
     from recall_env.sandbox.jail import probe
     from recall_train.results import commit, hardware
 
-    rung = probe().rung
+    rung = probe().rung  # the one that every jail of this run is on
     return {
         "command": " ".join(["python -m benchmarks.sandbox", *words]),
         "commit": commit(),
@@ -107,12 +97,6 @@ def _write(measures: dict[str, dict[str, Any]], results: Path, images: Path) -> 
     file.write_text(json.dumps(record, indent=1) + "\n")
     drawn = plots.draw(record["measures"], images)
     say("", f"wrote {', '.join(os.path.relpath(path) for path in [file, *drawn])}")
-
-
-def claims_of(measure: dict[str, Any]) -> list[Claim]:
-    """The claims of a measure in sandbox.json."""
-    names = {field.name for field in dataclasses.fields(Claim)}
-    return [Claim(**{key: value for key, value in claim.items() if key in names}) for claim in measure["claims"]]
 
 
 if __name__ == "__main__":

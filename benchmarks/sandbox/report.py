@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.sandbox.figures import Claim
@@ -12,7 +13,7 @@ MET = {True: "met", False: "missed", None: "-"}
 
 def say(measure: str, text: str) -> None:
     """On stderr; the table alone is for stdout."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold]{measure:>9}[/]  {text}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold]{measure:>9}[/]  {escape(text)}")
 
 
 def table(claims: Iterable[Claim], title: str) -> Table:
