@@ -26,7 +26,7 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sandbox",
-        description="Measure the sandbox. Without a measure: all of them; half an hour on two cores.",
+        description="Measure the sandbox. Without a measure: all of them; a quarter of an hour on two cores.",
         epilog="example: python -m benchmarks.sandbox calls spawn --quick",
     )
     parser.add_argument("measures", nargs="*", metavar="measure", help=", ".join(MEASURES))

@@ -43,7 +43,7 @@ class Claim:
 
 @dataclass
 class Measured:
-    """One measure's outcome. series: lists of one length each, for plots. notes: what a reader must know besides."""
+    """One measure's outcome. series: lists, for plots. notes: what a reader must know besides."""
 
     figures: dict[str, Figure] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)

@@ -119,6 +119,8 @@ def _grow(size: Size, measured: Measured) -> list[Point]:
                 break
     finally:
         pool.close()
+    if not points:
+        raise RuntimeError(measured.notes[-1])
     return points
 
 

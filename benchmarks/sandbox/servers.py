@@ -9,7 +9,6 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -17,14 +16,13 @@ from benchmarks.sandbox.cores import on
 
 START_S, STOP_S = 30.0, 10.0
 PEERS = ("fastapi", "uvicorn[standard]")  # standard: with the faster loop and parser, in the baseline's favour
-_environments: list[tempfile.TemporaryDirectory] = []  # each goes with the process
 
 
 @contextmanager
 def recall_server(core: int) -> Iterator[int]:
     """The baseline on one core; yields its port."""
     script = str(Path(__file__).with_name("recall_server.py"))
-    with _served(lambda port: [_python_with_peers(), script, str(port)], core) as port:
+    with _python_with_peers() as python, _served(lambda port: [python, script, str(port)], core) as port:
         yield port
 
 
@@ -74,14 +72,14 @@ def _await(process: subprocess.Popen, port: int, said: IO[bytes]) -> None:
             time.sleep(0.05)
 
 
-@cache
-def _python_with_peers() -> str:
-    """An interpreter that has what the baseline needs: this one, or a new environment's."""
+@contextmanager
+def _python_with_peers() -> Iterator[str]:
+    """An interpreter that has what the baseline needs: this one, or that of an environment made for it."""
     if importlib.util.find_spec("fastapi") and importlib.util.find_spec("uvicorn"):
-        return sys.executable
-    folder = tempfile.TemporaryDirectory(prefix="recall-peers-")
-    _environments.append(folder)
-    venv.create(folder.name, with_pip=True)
-    python = str(Path(folder.name) / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", *PEERS], check=True, stdout=sys.stderr)
-    return python
+        yield sys.executable
+        return
+    with tempfile.TemporaryDirectory(prefix="recall-peers-") as folder:
+        venv.create(folder, with_pip=True)
+        python = str(Path(folder) / "bin" / "python")
+        subprocess.run([python, "-m", "pip", "install", "-q", *PEERS], check=True, stdout=sys.stderr)
+        yield python

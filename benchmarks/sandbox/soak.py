@@ -55,7 +55,7 @@ class Tally:
     episodes: int = 0
     opens_failed: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)  # replies that are not this call's, and exceptions of other kinds
+    wrong: list[str] = field(default_factory=list)  # replies that are not this call's
 
 
 class Tickets:

@@ -26,7 +26,7 @@ from benchmarks.sandbox import (
     tools,
 )
 from benchmarks.sandbox.cores import CORES, FIRST, on
-from benchmarks.sandbox.figures import Claim, Figure, percentile
+from benchmarks.sandbox.figures import Claim, Figure, Measured, percentile
 from benchmarks.sandbox.measures import MEASURES, apart
 from benchmarks.sandbox.report import table, verdict
 from recall_env.tool_call import ToolResult
@@ -88,7 +88,14 @@ def test_memory_is_read_at_every_step_of_growth(measured):
 
 def test_growth_stops_before_the_machine_is_full_and_says_so(monkeypatch):
     monkeypatch.setattr(live.process_tree, "available_mb", lambda: live.KEEP_MB - 1.0)
-    assert live.obstacle() == "1,999 MB of memory are left on this machine"
+    full = live.obstacle()
+    assert full == "1,999 MB of memory are left on this machine"
+    answers = iter([None, full])
+    monkeypatch.setattr(live, "obstacle", lambda: next(answers))
+    monkeypatch.setattr(live, "warm", lambda pool: None)  # it waits for every episode of this process to end
+    found = Measured()
+    (point,) = live._grow(live.Size(steps=(4, 8), growth_shards=1, batch=2, duration_s=0.02), found)
+    assert point.live == 2 and found.notes == [f"stopped growing at 2 live: {full}"]
 
 
 def test_all_hung_episodes_are_seen_to_go(measured):
