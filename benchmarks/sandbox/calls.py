@@ -1,10 +1,11 @@
 """Calls per second of one core with everything on it, and their latency, beside ReCall's server core."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.sandbox import clients, floors, tools
 from benchmarks.sandbox.cores import FIRST, LAST, on
-from benchmarks.sandbox.driver import Driven, drive, drive_one
+from benchmarks.sandbox.driver import Driven, drive, drive_one, median_round
 from benchmarks.sandbox.figures import Claim, Measured
 from benchmarks.sandbox.report import say
 from benchmarks.sandbox.servers import recall_server
@@ -16,14 +17,15 @@ FLOORS = {"fresh": "re-executed in process", "stateful": "live dict in process"}
 
 @dataclass(frozen=True)
 class Size:
-    duration_s: float = 10.0  # of each mode and number in flight
+    duration_s: float = 4.0  # of a round of each mode and number in flight
+    rounds: int = 3  # the median one counts, of ReCall's server too
     warm_s: float = 1.0
     in_flight: tuple[int, ...] = (1, 8, 64)
     clients: tuple[int, ...] = (1, 8)
     floor_n: int = 5000
 
 
-QUICK = Size(duration_s=1.0, warm_s=0.2, floor_n=500)
+QUICK = Size(duration_s=0.5, warm_s=0.2, floor_n=500)
 
 
 def measure(size: Size) -> Measured:
@@ -59,7 +61,7 @@ def _baseline(size: Size, measured: Measured) -> float:
     with recall_server(FIRST) as port, on(LAST):
         for count in size.clients:
             clients.load(clients.keep_alive, port, count, size.warm_s)
-            driven = clients.load(clients.keep_alive, port, count, size.duration_s)
+            driven = median_round(size.rounds, partial(clients.load, clients.keep_alive, port, count, size.duration_s))
             rates.append(_add(measured, f"ReCall's server, {count} keep-alive", driven))
     if FIRST == LAST:
         measured.notes.append("one core only: ReCall's client shared it with the server")
@@ -71,9 +73,9 @@ def _mode(mode: str, in_flight: int, size: Size) -> Driven:
         pool = JailPool(shards=1)
         try:
             sessions = [pool.open(tools.SOURCE, mode=mode) for _ in range(in_flight)]
-            run = (lambda s: drive(sessions, in_flight, s)) if in_flight > 1 else (lambda s: drive_one(sessions[0], s))
+            run = partial(drive, sessions, in_flight) if in_flight > 1 else partial(drive_one, sessions[0])
             run(size.warm_s)
-            return run(size.duration_s)
+            return median_round(size.rounds, partial(run, size.duration_s))
         finally:
             pool.close()
 

@@ -3,7 +3,7 @@
 import select
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,11 @@ def drive_one(session: Any, duration_s: float, pause_s: float = 0.0) -> Driven:
         driven.latencies_s.append(now - before)
     driven.elapsed_s = now - start
     return driven
+
+
+def median_round(rounds: int, once: Callable[[], Driven]) -> Driven:
+    """The one of the middle rate: a round that other work on the machine met is not the figure, nor is a lucky one."""
+    return sorted((once() for _ in range(rounds)), key=lambda driven: driven.rate)[rounds // 2]
 
 
 def outcome(session: Any) -> ToolResult | None:

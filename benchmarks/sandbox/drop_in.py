@@ -1,10 +1,11 @@
 """`recall-env serve` beside ReCall's server: the same clients, the same call, one core each for server and client."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.sandbox import clients
 from benchmarks.sandbox.cores import FIRST, LAST, on
-from benchmarks.sandbox.driver import Driven
+from benchmarks.sandbox.driver import median_round
 from benchmarks.sandbox.figures import Claim, Measured
 from benchmarks.sandbox.report import say
 from benchmarks.sandbox.servers import recall_env_serve, recall_server, serve_is_there
@@ -19,11 +20,12 @@ CLIENTS = {
 
 @dataclass(frozen=True)
 class Size:
-    duration_s: float = 10.0  # of each client
+    duration_s: float = 4.0  # of a round of each client
+    rounds: int = 3  # the median one counts
     warm_s: float = 1.0
 
 
-QUICK = Size(duration_s=1.5, warm_s=0.3)
+QUICK = Size(duration_s=0.5, warm_s=0.3)
 
 
 def measure(size: Size) -> Measured:
@@ -48,7 +50,7 @@ def _rates(server: str, start, size: Size, measured: Measured) -> dict[str, floa
     with start(FIRST) as port, on(LAST):
         for name, (client, count) in CLIENTS.items():
             clients.load(client, port, count, size.warm_s)
-            driven: Driven = clients.load(client, port, count, size.duration_s)
+            driven = median_round(size.rounds, partial(clients.load, client, port, count, size.duration_s))
             rates[name] = measured.add(f"{server}, {name}", driven.rate, "calls/s")
             measured.add(f"{server}, {name}, p50", driven.ms(50), "ms")
             measured.add(f"{server}, {name}, p99", driven.ms(99), "ms")

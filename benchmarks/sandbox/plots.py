@@ -32,7 +32,7 @@ def _calls(measure: Measure, path: Path) -> None:
         colours = ["C7" if name.startswith("ReCall") else "C0" if name.startswith("fresh") else "C1" for name in names]
         bars = left.barh(names[::-1], [figures[name]["value"] for name in names][::-1], color=colours[::-1])
         left.bar_label(bars, fmt="{:,.0f}", padding=3)
-        left.margins(x=0.15)
+        left.set_xlim(0, 1.2 * max(figures[name]["value"] for name in names))
         left.set(title="calls a second of one core", xlabel="calls/s")
         for colour, mode in (("C0", "fresh"), ("C1", "stateful")):
             right.plot(in_flight, series[f"{mode} p50_ms"], marker="o", color=colour, label=f"{mode}, p50")
@@ -61,7 +61,7 @@ def _live(measure: Measure, path: Path) -> None:
         rate.set(title="calls, round robin over all", ylabel="calls/s")
         for axis in (memory, opening, rate):
             axis.set(xlabel="live episodes")
-            axis.set_ylim(bottom=0)
+            _from_zero(axis)
 
     _figure(path, 3, fill)
 
@@ -74,7 +74,7 @@ def _hang(measure: Measure, path: Path) -> None:
             axis.plot(series[f"{way}, ms"], series[f"{way}, left"], label=way)
         axis.legend(frameon=False)
         axis.set(title="hung episodes left after their deadline", xlabel="ms", ylabel="processes")
-        axis.set_ylim(bottom=0)
+        _from_zero(axis)
 
     _figure(path, 1, fill)
 
@@ -90,12 +90,16 @@ def _soak(measure: Measure, path: Path) -> None:
         held.legend(frameon=False)
         held.set(title="held of the machine", xlabel="s")
         for axis in (memory, held):
-            axis.set_ylim(bottom=0)
+            _from_zero(axis)
 
     _figure(path, 2, fill)
 
 
 PLOTS: dict[str, Callable[[Measure, Path], None]] = {"calls": _calls, "live": _live, "hang": _hang, "soak": _soak}
+
+
+def _from_zero(axis) -> None:
+    axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
 
 
 def _figure(path: Path, panels: int, fill: Callable[..., None]) -> None:

@@ -26,6 +26,7 @@ from benchmarks.sandbox import (
     tools,
 )
 from benchmarks.sandbox.cores import CORES, FIRST, on
+from benchmarks.sandbox.driver import Driven, median_round
 from benchmarks.sandbox.figures import Claim, Figure, Measured, percentile
 from benchmarks.sandbox.measures import MEASURES, apart
 from benchmarks.sandbox.report import table, verdict
@@ -34,12 +35,12 @@ from recall_env.tool_call import ToolResult
 main = importlib.import_module("benchmarks.sandbox.__main__")
 
 TINY = {
-    "calls": calls.Size(duration_s=0.1, warm_s=0.02, in_flight=(1, 4), clients=(1,), floor_n=20),
+    "calls": calls.Size(duration_s=0.05, rounds=2, warm_s=0.02, in_flight=(1, 4), clients=(1,), floor_n=20),
     "live": live.Size(first=12, steps=(4, 12), growth_shards=2, batch=4, duration_s=0.05),
     "spawn": spawn.Size(n=4, cold_n=2),
     "hang": hang.Size(episodes=8, deadline_s=0.4, hang_s=0.2),
     "neighbour": neighbour.Size(spinning=2, duration_s=0.1, warm_s=0.02),
-    "http": drop_in.Size(duration_s=0.1, warm_s=0.05),
+    "http": drop_in.Size(duration_s=0.05, rounds=2, warm_s=0.05),
     "soak": soak.Size(calls=400, episodes=40, threads=3, kill_every_s=0.02, sample_every_s=0.02),
 }
 
@@ -177,6 +178,11 @@ def test_what_a_thread_starts_is_pinned_with_it():
     with on(FIRST):
         assert subprocess.check_output(["nproc"], text=True).strip() == "1"
     assert os.sched_getaffinity(0) == set(CORES)
+
+
+def test_of_several_rounds_the_middle_one_counts():
+    rounds = iter([Driven(1.0, [0.1] * 5), Driven(1.0, [0.1]), Driven(1.0, [0.1] * 3)])
+    assert median_round(3, lambda: next(rounds)).rate == 3.0
 
 
 def test_percentiles_are_of_the_nearest_rank():
