@@ -15,7 +15,8 @@ from benchmarks.sandbox import tools
 from benchmarks.sandbox.cores import FIRST, on
 from benchmarks.sandbox.figures import percentile
 from recall_env.sandbox import launch as launch_script
-from recall_env.sandbox.jail import configuration, find_nsjail, probe, python_sources
+from recall_env.sandbox.jail import probe
+from recall_env.sandbox.nsjail_config import configuration, find_nsjail, python_sources
 
 HERE = Path(__file__).parent
 SANDBOX = Path(launch_script.__file__).parent
@@ -79,21 +80,23 @@ def bare_fork(n: int) -> list[float]:
 
 
 def cold_start(n: int) -> list[float]:
-    """Seconds of an nsjail and a Python made for one call and ended; on one core.
+    """Seconds of an nsjail and a Python made for one call and ended, on one core; none where nsjail cannot run.
 
     The jail is that of the pool, without a cgroup; launch.py stages its mounts once, before the first is timed.
     """
     rung = probe().rung
+    if rung is None or not rung.namespaces:
+        return []
     ours, theirs = os.pipe()  # stands in for the control socket, which nobody uses here
     config = os.memfd_create("nsjail.cfg")
     try:
-        stage, text = configuration(rung, theirs)
+        stage, text = configuration(rung.root, theirs, "")
         os.write(config, text.encode())
         program = f"{tools.SOURCE}\nprint(json.dumps({tools.CALL_TEXT}))"
         command = [find_nsjail(), "--config", f"/proc/self/fd/{config}", "--", "/python/bin/python3", "-I", "-S", "-c"]
         order = json.dumps({"command": [*command, program], "n": n, "fds": [theirs, config], "value": tools.VALUE})
         argv = [sys.executable, "-I", "-S", str(HERE / "cold_floor.py"), order]
-        plan = {"parent": os.getpid(), "cgroups": [], "stage": stage, "argv": argv}
+        plan = {"parent": os.getpid(), "cpu": None, "cgroups": [], "stage": stage, "argv": argv}
         launch = [sys.executable, "-I", "-S", str(SANDBOX / "launch.py"), json.dumps(plan)]
         with on(FIRST):
             run = subprocess.run(launch, stdout=subprocess.PIPE, pass_fds=(theirs, config), check=True)

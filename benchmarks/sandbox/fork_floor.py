@@ -18,7 +18,7 @@ for name in zygote.PREIMPORTS:
     importlib.import_module(name)
 zygote.determinism.install()
 zygote.code_cache.install()
-zygote.guest.warm_up(zygote.TRIAL_LIMITS)
+zygote.guest.warm_up(zygote.isolation.TRIAL_LIMITS)
 zygote.sharing.prepare()
 
 seconds = []

@@ -20,14 +20,13 @@ KEEP_MB = 2000  # of MemAvailable; growing stops above it
 KEEP_FRACTION = 0.9  # of a jail's own bound
 DESCRIPTORS_EACH, DESCRIPTORS_BESIDE = 2, 512
 PSS_SAMPLE = 50
-WARM_EACH = 2  # episodes for each jail that a pool may have
+WARM_EACH = 2  # episodes for each jail of a pool
 
 
 @dataclass(frozen=True)
 class Size:
     first: int = 1000
     steps: tuple[int, ...] = (1000, 5000, 10_000)
-    growth_shards: int = 4  # each jail's memory is bounded, so more of them hold more
     openers: int = 8
     batch: int = 100
     in_flight: int = 8
@@ -101,7 +100,7 @@ def _first(size: Size, measured: Measured) -> None:
 
 def _grow(size: Size, measured: Measured) -> list[Point]:
     """Step by step to the most that this machine's memory, and the jails' own bounds, let live."""
-    pool, sessions, points = JailPool(shards=size.growth_shards), [], []
+    pool, sessions, points = JailPool(), [], []
     try:
         warm(pool)
         base_mb = process_tree.charged_mb()
@@ -152,7 +151,7 @@ def open_many(pool: JailPool, count: int, openers: int = 8, source: str = tools.
 
 def warm(pool: JailPool) -> None:
     """Every jail of the pool up, and no episode in it."""
-    for session in open_many(pool, WARM_EACH * max(len(CORES), Size.growth_shards)):
+    for session in open_many(pool, WARM_EACH * len(CORES)):
         session.close()
     while process_tree.jails().episodes:
         time.sleep(0.01)

@@ -12,15 +12,23 @@ MB = 1_000_000
 class Jails(NamedTuple):
     """Pids below this process: an nsjail's child is its zygote, and the zygote's children are episodes."""
 
-    nsjails: list[int]
+    nsjails: list[int]  # none on the ladder's rungs without namespaces
     zygotes: list[int]
     episodes: list[int]
 
 
 def jails() -> Jails:
-    nsjails = [pid for pid in children(os.getpid()) if name(pid) == "nsjail"]
-    zygotes = [child for pid in nsjails for child in children(pid)]
+    own = children(os.getpid())
+    nsjails = [pid for pid in own if name(pid) == "nsjail"]
+    zygotes = [child for pid in nsjails for child in children(pid)] + [pid for pid in own if _is_zygote(pid)]
     return Jails(nsjails, zygotes, [child for pid in zygotes for child in children(pid)])
+
+
+def _is_zygote(pid: int) -> bool:
+    try:
+        return any(word.endswith(b"/zygote.py") for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def children(pid: int) -> list[int]:

@@ -36,7 +36,7 @@ main = importlib.import_module("benchmarks.sandbox.__main__")
 
 TINY = {
     "calls": calls.Size(duration_s=0.05, rounds=2, warm_s=0.02, in_flight=(1, 4), clients=(1,), floor_n=20),
-    "live": live.Size(first=12, steps=(4, 12), growth_shards=2, batch=4, duration_s=0.05),
+    "live": live.Size(first=12, steps=(4, 12), batch=4, duration_s=0.05),
     "spawn": spawn.Size(n=4, cold_n=2),
     "hang": hang.Size(episodes=8, deadline_s=0.4, hang_s=0.2),
     "neighbour": neighbour.Size(spinning=2, duration_s=0.1, warm_s=0.02),
@@ -95,7 +95,7 @@ def test_growth_stops_before_the_machine_is_full_and_says_so(monkeypatch):
     monkeypatch.setattr(live, "obstacle", lambda: next(answers))
     monkeypatch.setattr(live, "warm", lambda pool: None)  # it waits for every episode of this process to end
     found = Measured()
-    (point,) = live._grow(live.Size(steps=(4, 8), growth_shards=1, batch=2, duration_s=0.02), found)
+    (point,) = live._grow(live.Size(steps=(4, 8), batch=2, duration_s=0.02), found)
     assert point.live == 2 and found.notes == [f"stopped growing at 2 live: {full}"]
 
 
