@@ -89,8 +89,8 @@ def outcome(session: Any) -> ToolResult | None:
     return read if read is None or isinstance(read, ToolResult) else session.settle()
 
 
-def expect(result: ToolResult | None, started: bool = False) -> None:
+def expect(result: ToolResult | None, started: bool = False, value: Any = tools.VALUE) -> None:
     if result is None and started:
         return
-    if result is None or result.status != "ok" or result.value != tools.VALUE:
-        raise RuntimeError(f"a call came to {result}; expected {tools.VALUE}")
+    if result is None or result.status != "ok" or result.value != value:
+        raise RuntimeError(f"a call came to {result}; expected {value}")

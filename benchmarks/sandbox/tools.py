@@ -63,6 +63,10 @@ ARGUMENTS = {"order_id": "A-1003", "currency": "USD"}
 CALL_TEXT = "order_total(order_id='A-1003', currency='USD')"  # the same call as Python text, as ReCall sends it
 VALUE = {"order_id": "A-1003", "total": 374.09, "currency": "USD"}
 
+# The least that is a tool: what an episode costs when its source costs nothing.
+SMALL = "def add(a, b):\n    return a + b\n"
+SMALL_NAME, SMALL_ARGUMENTS = "add", {"a": 1, "b": 2}
+
 # What an episode calls to hang, in the two ways a tool can. It waits first, until all others have been called too.
 HANGING = (
     SOURCE
