@@ -31,6 +31,7 @@ import code_cache
 import determinism
 import rlimits
 import services_shim
+import turns
 import wire
 
 MODULE = "__task__"
@@ -343,7 +344,9 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
             if document["services"]:
                 services_shim.install(ask, document["services"])
             tools = Tools(document)
+        turns.begin_tool()
         reply = {"nonce": nonce, **answer(tools, request, limits)}
+        turns.end_tool()
         sock.send(wire.encode(reply, frame_bytes))
 
 
