@@ -21,6 +21,7 @@ ISOLATIONS = ("source", "call")
 SANDBOXES = ("nsjail", "unsafe")
 DESCRIPTORS_OF_A_SESSION = 2
 SPARE_DESCRIPTORS = 128
+BACKLOG = 2048  # connections that the kernel keeps until they are taken
 TOKEN_CHARS = range(16, 1025)
 
 
@@ -80,6 +81,7 @@ def serve(
         served = Service(pool, config, tokens=tokens, broker=broker, rung=rung)
         stack.callback(served.join)
         stack.callback(pool.close)  # before join: nothing keeps a thread then
+        sock.listen(BACKLOG)  # before anybody is told
         shown = f"[{host}]" if ":" in host else host
         who = f"{len(tokens)} tokens" if tokens else "no token wanted"
         _say(f"recall-env: serving on http://{shown}:{sock.getsockname()[1]} ({rung}; {who})")
