@@ -1,6 +1,8 @@
 """`recall-env serve`: its options, what it refuses, and the parts it puts together. docs/serve.md has the HTTP side."""
 
 import contextlib
+import gc
+import importlib
 import ipaddress
 import os
 import resource
@@ -16,12 +18,14 @@ from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.sandbox.session import Pool
 
+NEEDED = ("uvicorn", "httptools", "uvloop", "prometheus_client")
 EXTRA = "pip install -e '.[serve]'"
 ISOLATIONS = ("source", "call")
 SANDBOXES = ("nsjail", "unsafe")
 DESCRIPTORS_OF_A_SESSION = 2
 SPARE_DESCRIPTORS = 128
 BACKLOG = 2048  # connections that the kernel keeps until they are taken
+GARBAGE_THRESHOLD = 10_000  # new objects between two collections: a request makes some hundred
 TOKEN_CHARS = range(16, 1025)
 
 
@@ -60,6 +64,8 @@ def serve(
     if sandbox == "unsafe" and not _is_loopback(host):
         raise RecallError(f"--sandbox unsafe lets callers run what they like as you: on loopback only, not {host}")
     try:
+        for package in NEEDED:
+            importlib.import_module(package)
         from recall_env.sandbox import service_http
         from recall_env.sandbox.service import Service, ServiceConfig
     except ModuleNotFoundError as error:
@@ -67,7 +73,15 @@ def serve(
     from recall_env.sandbox import JailPool, UnsafePool
     from recall_env.sandbox.broker import Broker
 
-    config = ServiceConfig(max_sessions, max_warm, max_in_flight, max_body, max_timeout, idle_timeout, isolation)
+    config = ServiceConfig(
+        max_sessions=max_sessions,
+        max_warm=max_warm,
+        max_in_flight=max_in_flight,
+        max_body_bytes=max_body,
+        max_timeout_s=max_timeout,
+        idle_timeout_s=idle_timeout,
+        isolation=isolation,
+    )
     http = service_http.HttpConfig(max_connections, read_timeout, drain_timeout_s=drain_timeout)
     broker = Broker(_addresses(service or []))
     sessions = max_sessions + max_warm + max_in_flight
@@ -85,6 +99,8 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         who = f"{len(tokens)} tokens" if tokens else "no token wanted"
         _say(f"recall-env: serving on http://{shown}:{sock.getsockname()[1]} ({rung}; {who})")
+        gc.freeze()  # what was imported stays; not to be looked through again and again is worth a twentieth
+        gc.set_threshold(GARBAGE_THRESHOLD)
         service_http.serve(served, sock, http)
     _say("recall-env: stopped")
 
