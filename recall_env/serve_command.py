@@ -67,7 +67,8 @@ def serve(
         for package in NEEDED:
             importlib.import_module(package)
         from recall_env.sandbox import service_http
-        from recall_env.sandbox.service import Service, ServiceConfig
+        from recall_env.sandbox.service import Service
+        from recall_env.sandbox.service_backend import ServiceConfig
     except ModuleNotFoundError as error:
         raise RecallError(f"serve needs {error.name}, which is not installed: {EXTRA}") from error
     from recall_env.sandbox import JailPool, UnsafePool

@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self._service.draining:
             self._drain_until = 0.0
-        self._service.draining = True
+        self._service.drain()
 
     async def on_tick(self, counter: int) -> bool:
         now = time.monotonic()

@@ -18,7 +18,7 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 class ServiceMetrics:
     """Counters of one Service. Children are kept by label: to look one up in the library costs as much as to count."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: "Service", broker: Broker) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._seconds = Histogram(
@@ -34,14 +34,14 @@ class ServiceMetrics:
         )
         gauges = {
             "recall_sessions": ("Open sessions of the session API", lambda: len(service.sessions)),
-            "recall_warm_sessions": ("Idle interpreters kept for /execute", lambda: len(service.warm)),
+            "recall_warm_sessions": ("Idle interpreters kept for /execute", lambda: len(service.execute.warm)),
             "recall_in_flight": ("Calls and opens under way", lambda: service.in_flight),
             "recall_draining": ("1 once it was told to stop", lambda: int(service.draining)),
         }
         for name, (text, value) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(value)
-        if service.broker.addresses:
-            self.registry.register(_Services(service.broker))
+        if broker.addresses:
+            self.registry.register(_Services(broker))
         self._seconds_of: dict[tuple[str, str], Histogram] = {}
         self._requests_of: dict[tuple[str, int], Counter] = {}
 
