@@ -2,8 +2,9 @@
 
 The first filter (OUTER_POLICY in jail.py) holds for the whole jail, the zygote included, so it has to leave fork,
 namespaces, mounts and user ids alone; this one takes them away. Refused calls fail with EPERM, so that a tool which
-tries `os.fork` gets an ordinary exception; a foreign calling convention kills. Small on purpose: it is installed once
-per episode.
+tries `os.fork` gets an ordinary exception; a foreign calling convention kills. Calls newer than those we know look
+absent, whatever they will be: libraries fall back, and statmount, for one, would tell host paths. Small on purpose:
+it is installed once per episode.
 Runs inside the jail. Standard library only.
 """
 
@@ -11,12 +12,13 @@ import ctypes
 import struct
 
 LD_W_ABS, JEQ, JGE, JSET, RET = 0x20, 0x15, 0x35, 0x45, 0x06
-KILL_PROCESS, ALLOW, EPERM = 0x80000000, 0x7FFF0000, 0x00050001
+KILL_PROCESS, ALLOW, EPERM, ENOSYS = 0x80000000, 0x7FFF0000, 0x00050001, 0x00050026
 NR_AT, ARCH_AT, ARG_AT = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes each, low half first
 CLONE_THREAD = 0x00010000
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 PR_SET_NAME, PR_GET_NAME = 15, 16
 X32_BIT = 0x40000000
+FIRST_UNKNOWN = 440  # process_madvise; from 424 on, numbers are the same on all architectures
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE = {"x86_64": 56, "aarch64": 220}
@@ -49,11 +51,20 @@ def episode_filter(machine: str) -> list[Instruction]:
     ]
     if machine == "x86_64":
         program += [(JGE, 0, 1, X32_BIT), (RET, 0, 0, KILL_PROCESS)]
+    program += [(JGE, 0, 1, FIRST_UNKNOWN), (RET, 0, 0, ENOSYS)]
     numbers = sorted(row[column] for row in REFUSED.values() if row[column] is not None)
     for number in numbers:
         program += [(JEQ, 0, 1, number), (RET, 0, 0, EPERM)]
     program += _with_argument(CLONE[machine], 0, (JSET, 1, 0, CLONE_THREAD))
-    program += _with_argument(PRLIMIT64[machine], 2, (JEQ, 1, 0, 0))
+    program += [  # both halves of the pointer: one to a multiple of 4 GiB has nothing in its low half
+        (JEQ, 0, 6, PRLIMIT64[machine]),
+        (LD_W_ABS, 0, 0, ARG_AT + 8 * 2),
+        (JEQ, 0, 2, 0),
+        (LD_W_ABS, 0, 0, ARG_AT + 8 * 2 + 4),
+        (JEQ, 1, 0, 0),
+        (RET, 0, 0, EPERM),
+        (RET, 0, 0, ALLOW),
+    ]
     program += [
         (JEQ, 0, 5, PRCTL[machine]),
         (LD_W_ABS, 0, 0, ARG_AT),

@@ -146,6 +146,7 @@ def isolate(fd: int, limits: dict[str, Any], uid: int | None) -> socket.socket:
 
     uid: the user id to become, or None where only one id is mapped (an unprivileged user's namespace).
     """
+    os.setsid()  # kill(0) reaches the process group across pid namespaces, and one user's episodes share an id
     os.unshare(os.CLONE_NEWNS | os.CLONE_NEWIPC | os.CLONE_NEWUTS)
     options = f"size={limits['tmpfs_bytes']},nr_inodes={limits['tmpfs_inodes']},mode=0777".encode()
     call_libc("mount", b"scratch", SCRATCH.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)
