@@ -1,0 +1,15 @@
+"""A plain user's episodes share one user id: the attacks that could use that."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLAYER = Path(__file__).with_name("plain_user.py")
+
+
+@pytest.mark.parametrize("kind", ["files", "processes", "network", "doors", "episodes", "resources"])
+def test_the_jail_of_a_plain_user_stops_the_same_attacks(kind):
+    done = subprocess.run([sys.executable, str(PLAYER), kind], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("played\n", 0), done.stdout + done.stderr
