@@ -15,6 +15,7 @@ from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, evaluate, play
 from recall_env.nearest import did_you_mean, listed
 from recall_env.registry import SYNTOOL_ID, point_id, resolve
+from recall_env.sandbox.broker import read_addresses
 from recall_env.taskset import TaskSet, built_in_names
 from recall_env.terminal import Hand, progress, say, signature, table, task_line
 
@@ -27,6 +28,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 Dialect = Annotated[str, typer.Option(help="hermes, recall or submit")]
 RubricName = Annotated[str, typer.Option("--rubric", help="answer, progress or recall")]
 Sandbox = Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")]
+Services = Annotated[
+    list[str] | None, typer.Option("--service", metavar="NAME=URL", help="where a service is that tasks name; repeat")
+]
 MaxTurns = Annotated[int, typer.Option(help="turns an episode may take", min=1)]
 Seed = Annotated[int, typer.Option(help="of worlds and agents")]
 BaseUrl = Annotated[str | None, typer.Option(help="an OpenAI-compatible endpoint, with its /v1")]
@@ -97,6 +101,7 @@ def play_one(
     rubric: RubricName = "answer",
     max_turns: MaxTurns = 10,
     sandbox: Sandbox = "nsjail",
+    service: Services = None,
     seed: Seed = 0,
     base_url: BaseUrl = None,
     model: Model = None,
@@ -112,7 +117,8 @@ def play_one(
     agent_of = (
         (lambda task, seed, dialect: Hand(dialect.prefill)) if kind == "hand" else _agent_of(kind, endpoint, "hand")
     )
-    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
+    services = read_addresses(service or [])
+    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox, services=services)
     env = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings))
     try:
         env.reset(seed=seed)  # chooses the task
@@ -144,6 +150,7 @@ def evaluate_agent(
     rubric: RubricName = "answer",
     max_turns: MaxTurns = 10,
     sandbox: Sandbox = "nsjail",
+    service: Services = None,
     seed: Seed = 0,
     concurrency: Annotated[int, typer.Option(help="episodes at a time", min=1)] = 8,
     api_key: ApiKey = None,
@@ -162,7 +169,8 @@ def evaluate_agent(
     if output is not None and not output.parent.is_dir():
         raise RecallError(f"--output: there is no folder {output.parent}")
     name = model if agent == "model" else agent
-    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox)
+    services = read_addresses(service or [])
+    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox, services=services)
     with progress(len(tasks) * k) as on_episode:
         result = evaluate(
             tasks,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.nearest import did_you_mean, listed
 from recall_env.sandbox import wire
+from recall_env.sandbox.broker import Broker
+from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode, Pool, Session
 from recall_env.schema import argument_error, function_of
 from recall_env.task import Task
@@ -48,13 +50,15 @@ class ToolRunner:
         checks_arguments: bool,
         telemetry: Telemetry,
         others: tuple[str, ...] = (),
+        broker: Broker | None = None,
     ):
-        """others: names that the model may mean and that are no tools of the task."""
+        """others: names that the model may mean and that are no tools of the task. broker: of the task's services."""
         self._task, self._open_pool, self._seed, self._mode = task, open_pool, seed, mode
         self._checks_arguments, self._telemetry = checks_arguments, telemetry
         functions = map(function_of, task.schemas)
         self._parameters = {function["name"]: function.get("parameters") or {} for function in functions}
         self._names = (*self._parameters, *others)
+        self._broker = broker
         self._session: Session | None = None
         self._done: list[tuple[ToolCall, ToolResult]] = []  # what reached the session, for a replay
 
@@ -99,8 +103,7 @@ class ToolRunner:
     def _call(self, call: ToolCall) -> ToolResult:
         if self._session is None:
             start = time.perf_counter()
-            task = self._task
-            self._session = self._open_pool().open(task.source, state=task.state, seed=self._seed, mode=self._mode)
+            self._session = self._open()
             self._telemetry.open_s.append(time.perf_counter() - start)
         start = time.perf_counter()
         try:
@@ -110,6 +113,17 @@ class ToolRunner:
         if result.status == "sandbox_failure":
             raise SandboxFailure(result.error_message or "the sandbox failed without a reason")
         return result
+
+    def _open(self) -> Session:
+        task = self._task
+        return self._open_pool().open(
+            task.source,
+            state=task.state,
+            seed=self._seed,
+            mode=self._mode,
+            limits=Limits().overridden(task.limits) if task.limits else None,
+            services=self._broker.channel(task.services) if self._broker and task.services else None,
+        )
 
     def _replay(self) -> None:
         self.close()

@@ -5,8 +5,9 @@ checks and retries of calls (calls.py), rewards (rubric.py), the jail (sandbox/)
 """
 
 import copy
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +20,7 @@ from recall_env.dialect.base import Message, Turn
 from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
+from recall_env.sandbox.broker import shared_broker
 from recall_env.sandbox.session import Pool
 from recall_env.schema import check_parameters, function_of
 from recall_env.spaces import Unicode
@@ -26,6 +28,9 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
 
+_LONE_SURROGATE = re.compile(
+    "[\ud800-\udfff]"
+)  # no text: an endpoint's JSON may hold some, no file or tokenizer takes it
 _CHOICES = ("task", "index", "id")
 _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
 
@@ -55,12 +60,14 @@ class SynToolEnv(gym.Env[str, str]):
         render_mode: str | None = None,
         tasks: TaskSet | None = None,
         gate: bool = False,
+        services: Mapping[str, str] | None = None,
     ):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
-        draws one by its seed. gate: refuse, at reset, a source with findings
-        (`recall_env.gate`). sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool.
+        draws one by its seed. gate: refuse, at reset, a source with findings (`recall_env.gate`). sandbox: a kind that
+        `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those that tools may ask when
+        their task names them (`recall_env.sandbox.broker`).
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -77,6 +84,7 @@ class SynToolEnv(gym.Env[str, str]):
         self.rubric = RUBRICS[_known("rubric", rubric, RUBRICS)]
         self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks
         self._task_id, self._gate = task_id, gate
+        self._broker = shared_broker(services or {})
         self._task: Task | None = None
         self._runner: ToolRunner | None = None
         self._telemetry = Telemetry()
@@ -108,7 +116,7 @@ class SynToolEnv(gym.Env[str, str]):
         # Drawn before the task, so that a task has the same world whether it was drawn or named.
         self._seed = int(self.np_random.integers(2**31))
         self._task = self._choose(options or {})
-        check_playable(self._task, self.dialect, gate=self._gate)
+        check_playable(self._task, self.dialect, gate=self._gate, services=self._broker.addresses)
         self._telemetry = Telemetry()
         self._runner = ToolRunner(
             self._task,
@@ -118,6 +126,7 @@ class SynToolEnv(gym.Env[str, str]):
             checks_arguments=self.dialect.checks_arguments,
             telemetry=self._telemetry,
             others=self.dialect.own_tools,
+            broker=self._broker,
         )
         self._turns = []
         messages = self.dialect.start(self._task)
@@ -141,7 +150,7 @@ class SynToolEnv(gym.Env[str, str]):
             raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
         start = time.perf_counter()
         try:
-            return self._step(action)
+            return self._step(_LONE_SURROGATE.sub("\ufffd", action))
         except EnvError as error:
             self._end()
             where = f"{self._dataset if self._tasks is None else self.tasks.name} task {self._task.id}"
@@ -279,10 +288,14 @@ class SynToolEnv(gym.Env[str, str]):
             self._runner.close()
 
 
-def check_playable(task: Task, dialect: Dialect, *, gate: bool) -> None:
-    """Raise TaskError for a task that no reset in this dialect, with or without the gate, would take."""
-    if task.services:
-        raise TaskError(f"task {task.id} needs the service {task.services[0]!r}; this version offers none")
+def check_playable(task: Task, dialect: Dialect, *, gate: bool, services: Iterable[str] = ()) -> None:
+    """Raise TaskError for a task that no reset in this dialect, with these services and this gate, would take."""
+    for service in task.services:
+        if service not in services:
+            raise TaskError(
+                f"task {task.id} needs the service {service!r}; say where it is: --service {service}=http://HOST:PORT "
+                f"(recall-env), --env.services '[\"{service}=...\"]' (recall_train), services={{...}} (gym.make)"
+            )
     dialect.template_tools(task)
     if gate:
         from recall_env.gate import findings  # RestrictedPython is not quick to import

@@ -4,7 +4,7 @@ import json
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -28,6 +28,7 @@ class Settings:
     rubric: str = "answer"
     max_turns: int = 10
     sandbox: str = "nsjail"
+    services: Mapping[str, str] = field(default_factory=dict)  # name -> address
 
 
 @dataclass(frozen=True)

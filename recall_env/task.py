@@ -13,6 +13,8 @@ from typing import Any
 from recall_env.answer import EXTRACTORS
 from recall_env.errors import TaskError
 from recall_env.nearest import did_you_mean
+from recall_env.sandbox.broker import placeholders
+from recall_env.sandbox.limits import Limits
 from recall_env.schema import function_of
 from recall_env.tool_call import ToolCall
 
@@ -21,7 +23,7 @@ Row = dict[str, Any]
 _ROW_KEYS = ("data_source", "question", "ability", "reward_model", "extra_info")
 _EXTRA_INFO_KEYS = (
     *("id", "env", "func_schemas", "solution", "state", "family", "difficulty", "n_calls", "services", "license"),
-    "extractor",
+    *("extractor", "limits"),
 )
 
 
@@ -39,6 +41,7 @@ class Task:
 
     source: Python that defines the tools. schemas: their OpenAI tool schemas. ground_truth: the accepted answers.
     state: plain JSON, given to the source's `setup(state)`. extractor: names one of `answer.EXTRACTORS`.
+    services: the host's services its tools may ask. limits: fields of `sandbox.Limits` that differ for this task.
     extra: unknown keys of the row by level ("row", "reward_model", "extra_info", "solution", "calls").
     The last two fields keep the row's own form: `schemas_text` is the JSON as it stood there (the `recall` dialect
     pastes it into its prompt), `truth_is_text` that the ground truth was one text and no list.
@@ -59,6 +62,7 @@ class Task:
     data_source: str = "syntool_re_call"  # ReCall routes rewards by it: anything that holds "re_call"
     ability: str = "re_call"
     extractor: str | None = None
+    limits: Mapping[str, int | float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     schemas_text: str | None = field(default=None, compare=False)
     truth_is_text: bool = False
@@ -161,11 +165,12 @@ def _read_row(row: Row, where: str) -> Task:
         family=info.optional("family", str, "text"),
         difficulty=info.optional("difficulty", (int, float, str), "a number or text"),
         n_calls=info.optional("n_calls", int, "an integer"),
-        services=_texts(info, "services"),
+        services=_texts(info, "services") or placeholders(info.text("env")),
         license=info.optional("license", str, "text"),
         data_source=top.text("data_source", default=""),
         ability=top.text("ability", default=""),
         extractor=_extractor(info),
+        limits=_limits(info),
         extra={level: unknown for level, unknown in extra.items() if unknown},
         schemas_text=schemas_text if isinstance(schemas_text, str) else None,
         truth_is_text=truth_is_text,
@@ -238,6 +243,19 @@ def _extractor(level: _Level) -> str | None:
     return name
 
 
+def _limits(level: _Level) -> dict[str, int | float]:
+    changes = level.json("limits")
+    if changes is None:
+        return {}
+    if not isinstance(changes, Mapping):
+        raise level.error("limits", "an object of limits", changes)
+    try:
+        Limits().overridden(changes)
+    except (TypeError, ValueError) as e:
+        raise level.error("limits", f"limits that a task may have ({str(e).removeprefix('limits: ')})", changes) from e
+    return dict(changes)
+
+
 def _write_row(task: Task) -> Row:
     extra = task.extra
     info: Row = {
@@ -257,8 +275,10 @@ def _write_row(task: Task) -> Row:
         info["solution"] = json.dumps(fields, ensure_ascii=False)
     if task.state is not None:
         info["state"] = json.dumps(task.state, ensure_ascii=False)
-    if task.services:
+    if task.services and task.services != placeholders(task.source):  # ReCall's own rows do not have the key
         info["services"] = list(task.services)
+    if task.limits:
+        info["limits"] = json.dumps(task.limits)
     for key in ("family", "difficulty", "n_calls", "license", "extractor"):
         if getattr(task, key) is not None:
             info[key] = getattr(task, key)

@@ -42,6 +42,7 @@ class Env(Section):
     max_turns: int = Field(10, ge=1)
     sandbox: Literal["nsjail", "unsafe"] = "nsjail"
     gate: bool = False  # refuse tasks whose source has findings (recall_env.gate)
+    services: tuple[str, ...] = ()  # where tasks' services are, such as "search=http://127.0.0.1:8000"
     workers: int = Field(4, ge=1)  # threads that step environments
 
 

@@ -15,6 +15,7 @@ from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.rubric import RUBRICS
 from recall_env.sandbox import diagnose, shared_pool
+from recall_env.sandbox.broker import Broker, read_addresses
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_train.config import Config
@@ -39,9 +40,10 @@ def check(config: Config) -> None:
         raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install -e '.[vllm]' (CPU: see README)")
     if config.run.wandb != "off" and importlib.util.find_spec("wandb") is None:
         raise RecallError(f"run.wandb = {config.run.wandb}, but wandb is not installed: pip install -e '.[train]'")
+    services = Broker(read_addresses(config.env.services)).addresses
     for tasks in (training_tasks(config), *eval_tasks(config).values()):
         for task in tasks:  # a bad row raises TaskError, which names it
-            check_playable(task, DIALECTS[config.env.dialect], gate=config.env.gate)
+            check_playable(task, DIALECTS[config.env.dialect], gate=config.env.gate, services=services)
     check_held_out(config)
     if config.model.device == "cuda" and not on_gpu(config):
         raise RecallError(

@@ -16,6 +16,7 @@ import numpy as np
 
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
+from recall_env.sandbox.broker import read_addresses
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.vector import EnvPool
@@ -285,6 +286,7 @@ def make_env(config: Config) -> SynToolEnv:
         max_turns=env.max_turns,
         sandbox=env.sandbox,
         gate=env.gate,
+        services=read_addresses(env.services),
     )
 
 

@@ -12,15 +12,17 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "recall-"
 PIDS = 16_384  # processes and threads of one jail
-MEMORY_FRACTION = 0.2  # of the machine's memory, for one jail; a pool has at most four
+MEMORY_FRACTION = 0.8  # of the memory there is, for all jails of a pool together
 REMOVE_TIMEOUT_S = 5.0
 
 
-def make(name: str) -> list[Path]:
-    """Folders with limits set, to be joined by writing to their cgroup.procs. Raises OSError when none can be had."""
+def make(name: str, share: float) -> list[Path]:
+    """Folders with limits set, to be joined by writing to their cgroup.procs. Raises OSError when none can be had.
+
+    share: of what a pool may use, this jail's part.
+    """
     sweep()
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory, pids = str(int(total * MEMORY_FRACTION)), str(PIDS)
+    memory, pids = str(int(memory_bytes() * MEMORY_FRACTION * share)), str(PIDS)
     made: list[Path] = []
     try:
         for parent, controllers in parents().items():
@@ -62,6 +64,24 @@ def parents() -> dict[Path, list[str]]:
             if os.access(folder, os.W_OK):
                 found.setdefault(folder, []).append(f"v1 {name}")
     return found
+
+
+def memory_bytes() -> int:
+    """What this process may use: the machine's memory, or what a container leaves of it."""
+    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if not names:
+            own, top, file = _own_or_top(ROOT, path), ROOT, "memory.max"
+        elif "memory" in names.split(","):
+            own, top, file = _own_or_top(ROOT / "memory", path), ROOT / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        for folder in (own, *own.parents):
+            if folder.is_relative_to(top) and (folder / file).exists():
+                said = (folder / file).read_text().strip()
+                least = min(least, int(said)) if said.isdigit() else least
+    return least
 
 
 def _own_or_top(mount: Path, path: str) -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 
 EPOCH_NS = 1_735_689_600 * 10**9  # 2025-01-01T00:00:00Z: the earliest start
 SPREAD_S = 365 * 24 * 3600  # starts lie within this of EPOCH_NS
+GOLDEN = 0x9E3779B97F4A7C15  # spreads neighbouring seeds over the year (Knuth, TAOCP vol. 3, 6.4)
 STEP_NS = 1_000_000  # 1 ms per reading
 
 _RealDate, _RealDatetime = datetime.date, datetime.datetime
@@ -48,7 +49,28 @@ class Clock:
         self.now_ns += int(secs * 1e9)
 
 
-_clock, _entropy = Clock(), random.Random()
+class Entropy:
+    """What the kernel's bytes are outside. Made when first drawn from: few tools ever do."""
+
+    _source: random.Random | None = None
+    _seed = 0
+
+    def seed(self, number: int) -> None:
+        self._seed, self._source = number, None
+
+    def randbytes(self, size: int) -> bytes:
+        return self._drawn().randbytes(size)
+
+    def getrandbits(self, bits: int) -> int:
+        return self._drawn().getrandbits(bits)
+
+    def _drawn(self) -> random.Random:
+        if self._source is None:
+            self._source = random.Random(f"entropy of {self._seed}")
+        return self._source
+
+
+_clock, _entropy = Clock(), Entropy()
 
 
 class _RealInstances(type):
@@ -75,8 +97,8 @@ def install() -> None:
 def seed(number: int) -> None:
     """Start them all from `number`; once per episode, before the source loads."""
     random.seed(number)
-    _entropy.seed(f"entropy of {number}")
-    _clock.start_ns = EPOCH_NS + random.Random(f"clock of {number}").randrange(SPREAD_S) * 10**9
+    _entropy.seed(number)
+    _clock.start_ns = EPOCH_NS + number * GOLDEN % SPREAD_S * 10**9
     _clock.now_ns = _clock.start_ns
 
 

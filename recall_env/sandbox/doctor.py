@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from recall_env.errors import SandboxUnavailable
 from recall_env.sandbox import cgroups, seccomp
-from recall_env.sandbox.jail import find_nsjail, probe
+from recall_env.sandbox.jail import probe
+from recall_env.sandbox.nsjail_config import find_nsjail
 
 SYSCTLS = {  # setting: the value that forbids user namespaces to plain users
     "user.max_user_namespaces": ("0", "sysctl -w user.max_user_namespaces=15000"),
@@ -102,6 +103,7 @@ def _jail() -> Check:
     found = probe()
     if found.rung is not None:
         missed = "".join(f"; not as {rung.name}: {reason}" for rung, reason in found.failures)
-        return Check("jail", True, f"works, as {found.rung.name}{missed}", "")
-    rung, reason = found.obstacle
+        fix = "" if found.rung.namespaces else "lift what fails above: tools cannot write files in this way"
+        return Check("jail", True, f"works, as {found.rung.name}{missed}", fix)
+    rung, reason = found.obstacle or found.failures[-1]
     return Check("jail", False, f"{rung.name}: {reason}", "lift what fails above; if all is ok there, " + CONTAINER_FIX)

@@ -3,8 +3,12 @@
 The same for jailed and unjailed tools; where the process comes from is pool.py's and unsafe.py's. Of a status only
 "ok or not" is the guest's word; a timeout is the host's clock, a death is the kernel's wait status, and anything odd
 on the wire is a violation that ends the episode, so that no stale frame can reach a later call.
+
+A call is `begin`, then `advance` whenever the socket can be read, until a result comes of it; `call` does both and
+waits in between. An event loop drives the same two (aio.py).
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -13,11 +17,13 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from recall_env.errors import EnvError, SandboxFailure
 from recall_env.sandbox import wire
+from recall_env.sandbox.broker import Channel, ServiceReply, ServiceRequest
 from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode
 from recall_env.tool_call import Status, ToolResult
@@ -40,6 +46,8 @@ class End:
 class Process(Protocol):
     """What an Episode needs of the process that runs its tools."""
 
+    can_signal_itself: bool  # a SIGKILL may be its own doing; the first process of a pid namespace ignores such
+
     def kill(self) -> None:
         """SIGKILL; harmless when it is dead already."""
 
@@ -50,122 +58,150 @@ class Process(Protocol):
         """Kill it and give back what the host holds of it. Twice is harmless."""
 
 
+class Silent:
+    """The wire is shut. `Episode.settle` says what that means, and may have to wait for the word of a death."""
+
+
+SILENT = Silent()
+
+
 class Episode:
     """A Session over one socket and one process. Used by one thread at a time."""
 
-    def __init__(self, sock: socket.socket, process: Process, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, process: Process, limits: Limits, services: Channel | None = None) -> None:
         self._sock = sock
         self._process = process
         self._limits = limits
+        self._services = services
         self._gone: ToolResult | None = None  # set once the interpreter is dead
         self._lost: str | None = None  # set once our side broke
         self._closed = False
         self._close_once = threading.Lock()
+        self._nonce = ""  # of the request under way
+        self._deadline = self._timeout_s = 0.0
+        self._unsent: deque[bytes] = deque()  # of the source
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         sock.setblocking(False)
 
-    def load(self, source: str, state: Any, mode: Mode) -> None:
-        """Send the source and wait until it stands; EnvError when it does not, SandboxFailure when we fail."""
-        document = {"source": source, "state": state, "mode": mode}
+    def begin_load(self, source: str, state: Any, mode: Mode) -> None:
+        """Send what fits of the source; EnvError when it is too long or its state no JSON. Never waits."""
+        document = {
+            "source": source,
+            "state": state,
+            "mode": mode,
+            "services": list(self._services.names) if self._services else [],
+        }
         try:
             text = json.dumps(document, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise EnvError(f"initial state: expected JSON data: {error}") from error
-        if len(text) > self._limits.load_bytes:
+        limits = self._limits
+        if len(text) > limits.load_bytes:
             raise EnvError(
-                f"tool source and initial state: {len(text)} bytes; the limit is {self._limits.load_bytes} (load_bytes)"
+                f"tool source and initial state: {len(text)} bytes; the limit is {limits.load_bytes} (load_bytes)"
             )
-        nonce = wire.new_nonce()
-        deadline = time.monotonic() + self._limits.load_timeout_s
-        chunk = min(wire.CHUNK_CHARS, self._limits.frame_bytes // 2 - 256)  # escaped once more, a frame may double
+        self._start_clock(limits.load_timeout_s)
+        chunk = min(wire.CHUNK_CHARS, limits.frame_bytes // 2 - 256)  # escaped once more, a frame may double
+        for start in range(0, len(text), chunk):
+            more = start + chunk < len(text)
+            request = {"nonce": self._nonce, "op": "load", "text": text[start : start + chunk], "more": more}
+            self._unsent.append(wire.encode(request, limits.frame_bytes))
+        with contextlib.suppress(OSError):  # finish_load finds out what has become of the other side
+            self._send_unsent()
+
+    def finish_load(self) -> None:
+        """Wait until the source stands; EnvError when it does not, SandboxFailure when we fail."""
+        self._deadline = time.monotonic() + self._timeout_s
         try:
-            for start in range(0, len(text), chunk):
-                more = start + chunk < len(text)
-                request = {"nonce": nonce, "op": "load", "text": text[start : start + chunk], "more": more}
-                wire.wait(self._sock, select.POLLOUT, deadline - time.monotonic())
-                wire.send(self._sock, wire.encode(request, self._limits.frame_bytes))
-            result = self._reply(nonce, deadline, self._limits.load_timeout_s)
+            while self._unsent:
+                wire.wait(self._sock, select.POLLOUT, self.remaining_s)
+                self._send_unsent()
+            result = self._await_result()
         except OSError:
-            result = self._no_reply(self._limits.load_timeout_s, time.monotonic() >= deadline)
+            result = self.settle()
         if result.status not in ("ok", "output_truncated"):
             kind = f"{result.error_type}: " if result.error_type else f"{result.status}: "
             raise EnvError(f"tool source does not load: {kind}{result.error_message}")
 
-    def call(self, name: str, arguments: dict[str, Any]) -> ToolResult:
+    def call(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult:
+        early = self.begin(name, arguments, timeout_s)
+        return early if early is not None else self._await_result()
+
+    def begin(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult | None:
+        """Send a call; its result at once when it cannot even be sent. Never waits.
+
+        timeout_s: less than the limit's, for this call. Raises SandboxFailure when the fault is ours.
+        """
         if self._closed:
             raise SandboxFailure("this session is closed; open another one")
         if self._lost is not None:
             raise SandboxFailure(self._lost)
         if self._gone is not None:
             return self._gone
-        timeout_s, nonce = self._limits.call_timeout_s, wire.new_nonce()
-        deadline = time.monotonic() + timeout_s
+        limit_s = self._limits.call_timeout_s
+        self._start_clock(limit_s if timeout_s is None else min(timeout_s, limit_s))
+        if self._services is not None:
+            self._services.begin_call()
+        request = {"nonce": self._nonce, "op": "call", "name": name, "arguments": arguments}
         try:
-            request = {"nonce": nonce, "op": "call", "name": name, "arguments": arguments}
             payload = wire.encode(request, self._limits.frame_bytes)
         except wire.WireError as error:
             return ToolResult("invalid_arguments", error_type="ValueError", error_message=f"the arguments: {error}")
         try:
-            if not wire.is_quiet(self._sock):
-                return self._violation("it sent a message that nobody asked for")
             wire.send(self._sock, payload)
-            return self._reply(nonce, deadline, timeout_s)
         except BlockingIOError:
             return self._violation("it does not read its connection")
         except (OSError, ValueError):  # ValueError: another thread closed the socket
-            return self._no_reply(timeout_s, time.monotonic() >= deadline)
+            return self.settle()
+        return None
 
-    def close(self) -> None:
-        if self._close_once.acquire(blocking=False):  # a pool may close what its owner is closing just now
-            self._closed = True
-            self._release()
-
-    def abandon(self) -> None:
-        """In a forked child: let go of our copy of the socket, and leave the parent's processes alone."""
-        self._close_once.acquire(blocking=False)
-        self._closed = True
-        self._sock.close()
-
-    def _release(self) -> None:
-        self._process.release()
-        self._sock.close()
-
-    def _reply(self, nonce: str, deadline: float, timeout_s: float) -> ToolResult:
+    def advance(self) -> ToolResult | ServiceRequest | Silent | None:
+        """Read what has come. None: nothing yet, wait on `fileno` for `remaining_s`. A ServiceRequest wants `answer`,
+        SILENT wants `settle`. Never waits."""
         try:
-            wire.wait(self._sock, select.POLLIN, deadline - time.monotonic())
             payload = wire.receive(self._sock, self._limits.frame_bytes)
             if not payload:
-                return self._no_reply(timeout_s, time.monotonic() >= deadline)
-            frame = wire.decode(payload, wire.REPLY_KEYS, self._limits.frame_bytes)
-            result = self._believe(frame, len(payload), nonce)
+                return SILENT
+            frame = wire.decode(payload, wire.FROM_GUEST_KEYS, self._limits.frame_bytes)
+            if "service" in frame:
+                return self._believe_request(frame)
+            result = self._believe(frame, len(payload))
+            if not wire.is_quiet(self._sock, self._poll):
+                raise wire.WireError("it answered one call twice")
+        except BlockingIOError:
+            return self._timed_out() if time.monotonic() >= self._deadline else None
         except wire.WireError as error:
             return self._violation(str(error))
-        if not wire.is_quiet(self._sock):
-            return self._violation("it answered one call twice")
+        except (OSError, ValueError):  # ValueError: another thread closed the socket
+            return SILENT
         if result.status == "out_of_memory":
             return self._end("out_of_memory", "the tool ran out of memory")
         return result
 
-    def _believe(self, frame: dict[str, Any], size: int, nonce: str) -> ToolResult:
-        """The frame as a result; WireError for whatever the guest's own code would not have sent."""
-        limit = self._limits.output_bytes
-        if frame["nonce"] != nonce:
-            raise wire.WireError("a reply to another call")
-        if not isinstance(frame["status"], str) or frame["status"] not in REPLY_STATUSES:
-            raise wire.WireError("a reply with a status that is not the guest's to give")
-        value, stdout = frame["value"], frame["stdout"]
-        for text, chars in ((stdout, limit), (frame["error_type"], 100), (frame["error_message"], 2000)):
-            if not isinstance(text, str | None) or len(text or "") > chars:
-                raise wire.WireError("a reply with a text that is none, or beyond its limit")
-        if len(value) > limit if isinstance(value, str) else size > limit and _json_chars(value) > limit:
-            raise wire.WireError("a reply with a value beyond its limit")
-        return ToolResult(frame["status"], value, stdout or "", frame["error_type"], frame["error_message"])
+    def answer(self, reply: ServiceReply) -> ToolResult | Silent | None:
+        """Send what a service said; None when it is sent. The time it took is not the tool's."""
+        self._deadline += reply.waited_s
+        frame_bytes = self._limits.frame_bytes
+        try:
+            payload = wire.encode({"nonce": self._nonce, **reply.frame}, frame_bytes)
+        except wire.WireError:  # a short text may be a long one as JSON
+            refusal = ServiceReply.refusal(f"the service's answer does not fit into {frame_bytes} bytes of JSON")
+            payload = wire.encode({"nonce": self._nonce, **refusal.frame}, frame_bytes)
+        try:
+            wire.send(self._sock, payload)
+        except BlockingIOError:
+            return self._violation("it does not read its connection")
+        except (OSError, ValueError):
+            return SILENT
+        return None
 
-    def _no_reply(self, timeout_s: float, late: bool) -> ToolResult:
-        """The wire is silent or shut: a timeout, or a death whose cause the kernel knows."""
+    def settle(self) -> ToolResult:
+        """What a shut wire means: a timeout, or a death whose cause the kernel knows. May wait for its word."""
         if self._closed:
             raise SandboxFailure("this session was closed during a call")
-        if late:
-            return self._end("timeout", f"the call took longer than {timeout_s:g} s and was stopped")
+        if time.monotonic() >= self._deadline:
+            return self._timed_out()
         end = self._process.wait_end(DEATH_WAIT_S)
         if end is None:
             return self._violation("it closed its connection")
@@ -182,8 +218,101 @@ class Episode:
         if number in (signal.SIGKILL, signal.SIGXCPU):
             if end.cpu_s >= self._limits.cpu_s - 1:
                 return self._end("timeout", f"the tools used up their {self._limits.cpu_s} s of processor time")
-            return self._end("out_of_memory", "the tools used more memory than there is")
+            if self._process.can_signal_itself:
+                return self._violation("its interpreter was killed")
+            # Its own memory is bounded by an rlimit, which does not kill: this was the bound of all, or a person.
+            self._lost = "the episode was killed from outside, as the kernel does when all of them need too much memory"
+            raise SandboxFailure(self._lost)
         return self._violation(f"its interpreter crashed ({_signal_name(number)})")
+
+    @property
+    def remaining_s(self) -> float:
+        """Until the request under way is late."""
+        return self._deadline - time.monotonic()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def alive(self) -> bool:
+        """Whether another call may reach the tools, as far as is known."""
+        return not (self._closed or self._lost or self._gone)
+
+    def close(self) -> None:
+        if self._close_once.acquire(blocking=False):  # a pool may close what its owner is closing just now
+            self._closed = True
+            self._release()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of our copy of the socket, and leave the parent's processes alone."""
+        self._close_once.acquire(blocking=False)
+        self._closed = True
+        self._sock.close()
+
+    def forward(self, request: ServiceRequest) -> ServiceReply:
+        """Ask the service and wait for it. Raises SandboxFailure, and ends the episode, when the service is down."""
+        try:
+            return self._services.forward(request)
+        except SandboxFailure as failure:
+            self._lost = str(failure)
+            self._process.kill()
+            raise
+
+    def _release(self) -> None:
+        self._process.release()
+        self._sock.close()
+
+    def _send_unsent(self) -> None:
+        while self._unsent:
+            try:
+                wire.send(self._sock, self._unsent[0])
+            except BlockingIOError:
+                return
+            self._unsent.popleft()
+
+    def _start_clock(self, timeout_s: float) -> None:
+        self._nonce = wire.new_nonce()
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+
+    def _await_result(self) -> ToolResult:
+        while True:
+            try:
+                self._poll.poll(max(0.0, self.remaining_s) * 1000)
+            except (OSError, ValueError):
+                return self.settle()
+            outcome = self.advance()
+            if isinstance(outcome, ServiceRequest):
+                outcome = self.answer(self.forward(outcome))
+            if isinstance(outcome, ToolResult):
+                return outcome
+            if outcome is SILENT:
+                return self.settle()
+
+    def _believe(self, frame: dict[str, Any], size: int) -> ToolResult:
+        """The frame as a result; WireError for whatever the guest's own code would not have sent."""
+        limit = self._limits.output_bytes
+        if frame["nonce"] != self._nonce:
+            raise wire.WireError("a reply to another call")
+        if not isinstance(frame["status"], str) or frame["status"] not in REPLY_STATUSES:
+            raise wire.WireError("a reply with a status that is not the guest's to give")
+        value, stdout = frame["value"], frame["stdout"]
+        for text, chars in ((stdout, limit), (frame["error_type"], 100), (frame["error_message"], 2000)):
+            if not isinstance(text, str | None) or len(text or "") > chars:
+                raise wire.WireError("a reply with a text that is none, or beyond its limit")
+        if len(value) > limit if isinstance(value, str) else size > limit and _json_chars(value) > limit:
+            raise wire.WireError("a reply with a value beyond its limit")
+        return ToolResult(frame["status"], value, stdout or "", frame["error_type"], frame["error_message"])
+
+    def _believe_request(self, frame: dict[str, Any]) -> ServiceRequest:
+        if frame["nonce"] != self._nonce:
+            raise wire.WireError("a request to a service outside of a call")
+        if self._services is None:
+            raise wire.WireError("a request to a service, though it was given none")
+        return ServiceRequest.from_frame(frame)
+
+    def _timed_out(self) -> ToolResult:
+        return self._end("timeout", f"the call took longer than {self._timeout_s:g} s and was stopped")
 
     def _violation(self, what: str) -> ToolResult:
         return self._end("violation", f"the tools were stopped: {what}")

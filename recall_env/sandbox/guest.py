@@ -19,6 +19,7 @@ import json
 import linecache
 import math
 import os
+import re
 import socket
 import sys
 import types
@@ -26,14 +27,18 @@ import uuid
 from collections import deque
 from typing import Any
 
+import code_cache
 import determinism
 import rlimits
+import services_shim
+import turns
 import wire
 
 MODULE = "__task__"
 FILE = "<tools>"
 MAX_VALUE_DEPTH = wire.MAX_DEPTH - 8  # the frame's own object and the path to the value take a few levels
 MESSAGE_CHARS = 1000
+REPR_CHARS = 200
 AS_TEXT = (decimal.Decimal, fractions.Fraction, uuid.UUID, datetime.timedelta)
 AS_LIST = (list, tuple, deque, range, type({}.keys()), type({}.values()), type({}.items()))
 
@@ -140,8 +145,17 @@ def plain(value: Any, depth: int = 0) -> Any:
         return str(value)
     raise ResultError(
         f"the tool returned a value of type {kind.__name__}, which is not JSON data; return text, numbers, "
-        "lists, dicts or dataclasses"
+        f"lists, dicts or dataclasses. It was {_shown(value)}"
     )
+
+
+def _shown(value: Any) -> str:
+    """Its repr, without the addresses that differ from play to play, and not for ever long."""
+    try:
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(value)[: 4 * REPR_CHARS])
+    except Exception as broken:  # the tool's own __repr__ may do anything
+        return f"something whose repr raises {type(broken).__name__}"
+    return text if len(text) <= REPR_CHARS else f"{text[:REPR_CHARS]}..."
 
 
 def _key(key: Any) -> str:
@@ -236,19 +250,103 @@ def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> dic
     return reply
 
 
+# What sources commonly do, for the zygote to have done before it forks: CPython rewrites code for the types it meets,
+# and does so in memory that every episode would otherwise have to copy for itself.
+WARM_UP = '''
+import dataclasses, datetime, enum, json, math, random, re
+from collections import Counter, defaultdict, namedtuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Union
+
+class Colour(enum.Enum):
+    RED = "red"
+
+Pair = namedtuple("Pair", "left right")
+
+@dataclass
+class Item:
+    name: str
+    price: float = 0.0
+    tags: List[str] = field(default_factory=list)
+
+@dataclass(frozen=True, order=True)
+class Key:
+    number: int
+
+ITEMS = {name: Item(name, 1.5 * number, [name]) for number, name in enumerate(("a", "b", "c"))}
+WORD = re.compile(r"^[a-z]+$")
+
+class Store:
+    def __init__(self, state: Optional[Dict[str, Any]] = None):
+        self.rows = [{"id": number, "name": f"row {number}"} for number in range(5)]
+        self.seen = defaultdict(list)
+
+    def find(self, text: str) -> Union[dict, None]:
+        return next((row for row in sorted(self.rows, key=lambda row: row["id"]) if text in row["name"]), None)
+
+STORE = Store()
+
+def setup(state):
+    STORE.seen["state"].append(state)
+
+def look_up(item: str, count: int = 1) -> dict:
+    """A row."""
+    if not WORD.match(item):
+        raise ValueError(f"bad name {item!r}")
+    total = round(sum(each.price for each in ITEMS.values()) * count, 2)
+    print("looked up", item)
+    return {"item": dataclasses.asdict(ITEMS[item]), "total": total, "row": STORE.find("2"),
+            "when": str(datetime.date(2024, 1, 2)), "words": Counter("a b".split()), "text": json.dumps([1, None])}
+'''
+
+
+def warm_up(limits: dict[str, Any]) -> None:
+    """Play a small episode in this process, and forget it."""
+    sources, types_seen = dict(linecache.cache), dict(sys.modules)
+    for mode in ("stateful", "fresh"):
+        tools = Tools({"source": WARM_UP, "state": {"a": 1}, "mode": mode, "services": []})
+        replies = [answer(tools, {"op": "load"}, limits)]
+        for arguments in ({"item": "a"}, {"item": "b", "count": 2}, {"item": "?"}, {"wrong": 1}) * 3:
+            replies.append(answer(tools, {"op": "call", "name": "look_up", "arguments": arguments}, limits))
+        for reply in replies:
+            wire.decode(wire.encode({"nonce": "0", **reply}, limits["frame_bytes"]), (wire.REPLY_KEYS,), 1 << 20)
+    linecache.cache.clear()
+    linecache.cache.update(sources)
+    for name in sys.modules.keys() - types_seen.keys():
+        if name == MODULE:
+            del sys.modules[name]
+
+
 def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
     """Answer requests until the host closes its end; returns then."""
     determinism.seed(seed)
     frame_bytes, text, tools = limits["frame_bytes"], [], None
+    nonce = ""
+
+    def ask(request: dict[str, Any]) -> dict[str, Any]:
+        """A service's answer, by way of the host, to whom this belongs to the call under way."""
+        try:
+            payload = wire.encode({"nonce": nonce, **request}, frame_bytes)
+        except wire.WireError as error:
+            raise services_shim.RequestException(str(error)) from error
+        sock.send(payload)
+        return json.loads(wire.receive(sock, frame_bytes))
+
     while payload := wire.receive(sock, frame_bytes):
         request = json.loads(payload)
+        nonce = request["nonce"]
         if request["op"] == "load":
             text.append(request["text"])
             if request["more"]:
                 continue
-            tools = Tools(json.loads("".join(text)))
+            document = json.loads("".join(text))
             text = []
-        reply = {"nonce": request["nonce"], **answer(tools, request, limits)}
+            if document["services"]:
+                services_shim.install(ask, document["services"])
+            tools = Tools(document)
+        turns.begin_tool()
+        reply = {"nonce": nonce, **answer(tools, request, limits)}
+        turns.end_tool()
         sock.send(wire.encode(reply, frame_bytes))
 
 
@@ -272,6 +370,7 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     sys.path.pop(0)  # this folder: its files are not for tools
     determinism.install()
+    code_cache.install()
     rlimits.apply(order["limits"])
     run_to_end(sock, order["seed"], order["limits"])
 

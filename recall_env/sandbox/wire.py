@@ -9,10 +9,12 @@ Standard library only: this file is also mounted into the jail and imported ther
 """
 
 import json
+import mmap
 import re
 import secrets
 import select
 import socket
+import threading
 from typing import Any
 
 MAX_DEPTH = 64  # of nested arrays and objects in one frame
@@ -22,7 +24,12 @@ REQUEST_KEYS = {
     "call": frozenset({"nonce", "op", "name", "arguments"}),
 }
 REPLY_KEYS = frozenset({"nonce", "status", "value", "stdout", "error_type", "error_message"})
+SERVICE_KEYS = frozenset({"nonce", "service", "method", "path", "params", "body"})  # a call asks, on its way
+SERVICE_REPLY_KEYS = frozenset({"nonce", "refused", "status", "text"})
+FROM_GUEST_KEYS = (REPLY_KEYS, SERVICE_KEYS)
 
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # or a fork would share it
+_rooms = threading.local()  # a buffer for each thread that receives
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -37,7 +44,7 @@ def new_nonce() -> str:
 def encode(frame: dict[str, Any], limit_bytes: int) -> bytes:
     """ASCII JSON. Raises WireError when it is longer than `limit_bytes` or not plain finite JSON data."""
     try:
-        payload = json.dumps(frame, allow_nan=False, separators=(",", ":")).encode("ascii")
+        payload = _ENCODER.encode(frame).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"frame is not plain JSON data: {error}") from error
     if len(payload) > limit_bytes:
@@ -45,16 +52,17 @@ def encode(frame: dict[str, Any], limit_bytes: int) -> bytes:
     return payload
 
 
-def decode(payload: bytes, keys: frozenset[str], limit_bytes: int) -> dict[str, Any]:
-    """The frame in `payload`, which must be one JSON object with exactly `keys`; anything else is a WireError."""
+def decode(payload: bytes, key_sets: tuple[frozenset[str], ...], limit_bytes: int) -> dict[str, Any]:
+    """The frame in `payload`: one JSON object with exactly the keys of one of `key_sets`; anything else is a
+    WireError."""
     if len(payload) > limit_bytes:
         raise WireError(f"frame of {len(payload)} bytes; the limit is {limit_bytes}")
     try:
-        frame = json.loads(payload.decode("ascii"), parse_constant=_refuse, parse_float=_finite)
+        frame = _DECODER.decode(payload.decode("ascii"))
     except (ValueError, RecursionError, MemoryError) as error:
         raise WireError(f"frame is not JSON: {type(error).__name__}") from error
-    if not isinstance(frame, dict) or frame.keys() != keys:
-        raise WireError(f"frame is not an object with the keys {', '.join(sorted(keys))}")
+    if not isinstance(frame, dict) or frame.keys() not in key_sets:
+        raise WireError(f"frame is not an object with the keys {' or '.join(map(_listed, key_sets))}")
     if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH:
         check_depth(frame)
     return _without_surrogates(frame) if _SURROGATE.search(payload) else frame
@@ -84,12 +92,16 @@ def send(sock: socket.socket, payload: bytes) -> None:
 
 def receive(sock: socket.socket, limit_bytes: int) -> bytes:
     """One datagram; b"" when the other side is gone. A longer one or one with descriptors attached is a WireError."""
-    payload, _, flags, _ = sock.recvmsg(limit_bytes)
+    room = getattr(_rooms, "room", None)
+    if room is None or len(room) < limit_bytes:
+        # Kept, because to allocate one costs more than to fill it; a mapping, because a bytearray touches all of it.
+        room = _rooms.room = memoryview(mmap.mmap(-1, limit_bytes, PRIVATE))
+    size, _, flags, _ = sock.recvmsg_into([room[:limit_bytes]])
     if flags & socket.MSG_TRUNC:
         raise WireError(f"frame is longer than {limit_bytes} bytes")
     if flags & socket.MSG_CTRUNC:
         raise WireError("frame came with descriptors attached")
-    return payload
+    return bytes(room[:size])
 
 
 def wait(sock: socket.socket, event: int, timeout_s: float) -> None:
@@ -100,13 +112,12 @@ def wait(sock: socket.socket, event: int, timeout_s: float) -> None:
         raise TimeoutError(f"nothing within {timeout_s:g} s")
 
 
-def is_quiet(sock: socket.socket) -> bool:
+def is_quiet(sock: socket.socket, poll: select.poll) -> bool:
     """True when no frame waits on the non-blocking `sock`, whether its other end is there or gone.
 
-    An empty datagram and the end of the connection both read as b""; only the end hangs up.
+    poll: with `sock` alone in it, for POLLIN. An empty datagram and the end of the connection both read as b""; only
+    the end hangs up.
     """
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
     ready = poll.poll(0)
     if not ready:
         return True
@@ -122,6 +133,15 @@ def _finite(text: str) -> float:
     if value - value != 0.0:
         raise ValueError("a number is out of range")
     return value
+
+
+def _listed(keys: frozenset[str]) -> str:
+    return ", ".join(sorted(keys))
+
+
+# Made once: json.dumps and json.loads with options make new ones at every call.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -1,29 +1,30 @@
-"""PID 1 of a jail: a warm interpreter that forks one isolated episode per request and reports each one's end.
+"""The first process of a jail: a warm interpreter that forks one isolated episode per request and reports each one's
+end.
 
 Trusted code, jailed all the same. It reads requests from the pool's control socket, one datagram with the episode's
 socket attached, and answers with the episode's pidfd; when an episode ends it sends the wait status. When the control
-socket closes it exits, and as PID 1 takes every episode with it. What an episode loses between fork and its first
-line is in `isolate`. Standard library only, run as a script inside the jail: `zygote.py CONTROL_FD`.
+socket closes it exits, and every episode with it (as PID 1 of its namespace, or by the signal they asked for). What an
+episode loses between fork and its first line is in isolation.py. Standard library only, run as a script inside the
+jail: `zygote.py CONTROL_FD PLAN_JSON`, PLAN being {"landlock": [readable path, ...] or null, "first_uid": number or
+null}.
 """
 
 import array
 import contextlib
-import ctypes
-import gc
 import importlib
 import json
 import os
 import select
 import signal
 import socket
-import struct
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
+import code_cache
 import determinism
 import guest
-import rlimits
-import seccomp
+import isolation
+import sharing
 
 PREIMPORTS = (
     "abc argparse ast asyncio base64 binascii bisect calendar cmath collections collections.abc contextlib copy csv "
@@ -31,32 +32,13 @@ PREIMPORTS = (
     "math numbers operator queue random re secrets sqlite3 statistics string struct tempfile textwrap threading time "
     "traceback types typing unicodedata uuid warnings zlib"
 ).split()
-SCRATCH = "/tmp"
-MS_NOSUID, MS_NODEV = 2, 4
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
-CAPABILITY_VERSION_3 = 0x20080522
 REQUEST_BYTES = 4096
-LAST_UID = 65_535  # where more than one id is mapped
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def call_libc(name: str, *arguments: Any) -> int:
-    """A C library call; raises OSError with the call's name."""
-    result = getattr(_libc, name)(*arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
-    return result
 
 
 class Zygote:
-    def __init__(self, control: socket.socket) -> None:
-        self.control = control
-        self.pidfd = os.pidfd_open(os.getpid())
+    def __init__(self, control: socket.socket, isolated: isolation.Isolation) -> None:
+        self.control, self.isolated = control, isolated
         self.keys: dict[int, int] = {}  # pid of a live episode -> the host's number for it
-        self.next_uid = 1
-        self.uids = _mapped_ids()
         self.wake, self.waker = socket.socketpair()
         self.wake.setblocking(False)
         self.waker.setblocking(False)
@@ -87,7 +69,9 @@ class Zygote:
         for _, _, raw in ancillary:
             fds.frombytes(raw[: len(raw) - len(raw) % 4])
         try:
-            pid = self.fork(fds[0], request)
+            pid = self.isolated.fork()
+            if pid == 0:
+                self.become_episode(fds[0], request)
         except OSError as error:
             self.tell({"refused": request["key"], "why": str(error)})
         else:
@@ -100,23 +84,15 @@ class Zygote:
                 os.close(fd)
         return True
 
-    def fork(self, fd: int, request: dict[str, Any]) -> int:
-        """Fork an episode into a pid namespace of its own, as its PID 1, and give its pid."""
-        uid = self.take_uid() if self.uids else None
-        os.unshare(os.CLONE_NEWPID)
+    def become_episode(self, fd: int, request: dict[str, Any]) -> NoReturn:
+        """In the child: isolate, serve, exit. Never returns into the zygote's loop."""
         try:
-            pid = os.fork()
-            if pid == 0:
-                become_episode(fd, request, uid)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            limits = request["limits"]
+            guest.run_to_end(self.isolated.isolate(fd, limits), request["seed"], limits)
         finally:
-            # Without the way back, a second unshare in this process is EINVAL.
-            os.setns(self.pidfd, os.CLONE_NEWPID)
-        return pid
-
-    def take_uid(self) -> int:
-        uid = self.next_uid
-        self.next_uid = uid % (self.uids or 1) + 1
-        return uid
+            os._exit(1)
 
     def reap(self) -> None:
         while self.keys:
@@ -131,101 +107,30 @@ class Zygote:
         self.control.sendmsg([json.dumps(frame).encode()], ancillary)
 
 
-def become_episode(fd: int, request: dict[str, Any], uid: int | None) -> None:
-    """In the child: isolate, serve, exit. Never returns into the zygote's loop."""
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        guest.run_to_end(isolate(fd, request["limits"], uid), request["seed"], request["limits"])
-    finally:
-        os._exit(1)
-
-
-def isolate(fd: int, limits: dict[str, Any], uid: int | None) -> socket.socket:
-    """Give up everything an episode does not need, in the one order that works; its socket, as descriptor 3.
-
-    uid: the user id to become, or None where only one id is mapped (an unprivileged user's namespace).
-    """
-    os.setsid()  # kill(0) reaches the process group across pid namespaces, and one user's episodes share an id
-    os.unshare(os.CLONE_NEWNS | os.CLONE_NEWIPC | os.CLONE_NEWUTS)
-    options = f"size={limits['tmpfs_bytes']},nr_inodes={limits['tmpfs_inodes']},mode=0777".encode()
-    call_libc("mount", b"scratch", SCRATCH.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)
-    os.chdir(SCRATCH)
-    for target in (1, 2):
-        os.dup2(0, target)
-    os.dup2(fd, 3)  # 0 to 2 are open, so `fd` is 3 or above and this cannot close it
-    os.closerange(4, 1 << 20)
-    if uid is not None:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    drop_capabilities()
-    rlimits.apply(limits, own_uid=uid is not None)
-    call_libc("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after setresuid, which clears it
-    seccomp.install(seccomp.episode_filter(os.uname().machine))
-    return socket.socket(fileno=3)
-
-
-def drop_capabilities() -> None:
-    """None left, and none that an exec could bring back; becoming a plain user has already emptied the sets."""
-    header = struct.pack("=II", CAPABILITY_VERSION_3, 0)
-    call_libc("capset", header, bytes(24))
-
-
-def _mapped_ids() -> int:
-    """How many user ids this jail has beside 0. Tried, as there is no /proc to read the map from."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setresuid(LAST_UID, LAST_UID, LAST_UID)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return LAST_UID if os.waitpid(pid, 0)[1] == 0 else 0
-
-
-def try_isolation() -> str | None:
-    """Isolate a throw-away child; None, or why that failed, so that a jail which cannot isolate never serves."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    own_pidfd = os.pidfd_open(os.getpid())
-    limits = {
-        "memory_bytes": 1 << 29, "open_files": 64, "file_bytes": 1 << 20, "cpu_s": 10, "processes": 16,
-        "tmpfs_bytes": 1 << 20, "tmpfs_inodes": 64,
-    }  # fmt: skip
-    uids = _mapped_ids()
-    try:
-        os.unshare(os.CLONE_NEWPID)
-    except OSError as error:
-        return f"unshare(CLONE_NEWPID): {error}"
-    pid = os.fork()
-    if pid == 0:
-        try:
-            isolate(theirs.fileno(), limits, uids or None).send(b"ok")
-        except BaseException as error:
-            theirs.send(f"{type(error).__name__}: {error}".encode()[:500])
-        finally:
-            os._exit(0)
-    os.setns(own_pidfd, os.CLONE_NEWPID)
-    os.close(own_pidfd)
-    theirs.close()
-    with ours:
-        said = ours.recv(1000).decode()
-    _, status = os.waitpid(pid, 0)
-    return None if said == "ok" and status == 0 else said or f"the trial episode ended with wait status {status}"
-
-
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
+    plan = json.loads(sys.argv[2])
     os.environ.clear()
     for name in PREIMPORTS:
         importlib.import_module(name)
     determinism.install()
-    problem = try_isolation()
+    code_cache.install()
+    guest.warm_up(isolation.TRIAL_LIMITS)
     sys.path.pop(0)  # this folder: its files are not for tools
-    zygote = Zygote(control)
-    zygote.tell({"ready": problem is None, "why": problem, "unique_uids": zygote.uids > 0})
-    gc.collect()
-    gc.freeze()
+    try:
+        if plan["landlock"] is None:
+            isolated: isolation.Isolation = isolation.Namespaces()
+        else:
+            isolated = isolation.LandlockOnly(plan["landlock"], plan["first_uid"])
+        problem = isolation.attempt(isolated)
+    except OSError as error:
+        problem = str(error)
+    if problem is not None:
+        control.send(json.dumps({"ready": False, "why": problem}).encode())
+        return
+    zygote = Zygote(control, isolated)
+    sharing.prepare()
+    zygote.tell({"ready": True, "own_ids": isolated.own_ids})
     zygote.run()
 
 

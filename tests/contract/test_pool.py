@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from recall_env.errors import SandboxFailure
-from recall_env.sandbox import JailPool, Limits, UnsafePool, shared_pool
+from recall_env.sandbox import JailPool, Limits, UnsafePool, cgroups, shared_pool
+from recall_env.sandbox.pool import Shard
 
 LIMITS = Limits(call_timeout_s=0.5, load_timeout_s=5.0)
 BACKENDS = {"nsjail": JailPool, "unsafe": UnsafePool}
@@ -24,6 +26,13 @@ def spin():
     while True: pass
 def die(): os._exit(0)
 """
+
+
+@pytest.fixture
+def pool():
+    made = JailPool(1, LIMITS)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -168,3 +177,60 @@ pool.close()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     words, values = done.stdout.splitlines()
     assert "raise `ulimit -n`" in words and values == "2 1", done.stderr
+
+
+def test_an_episode_that_is_killed_from_outside_is_our_failure_and_its_neighbours_go_on(pool):
+    victim, neighbour = pool.open(TOOLS), pool.open(TOOLS)
+    victim._process.kill()  # as the kernel does when the jail as a whole needs too much memory
+    with pytest.raises(SandboxFailure, match="killed from outside"):
+        victim.call("echo", {"value": 1})
+    with pytest.raises(SandboxFailure, match="killed from outside"):
+        victim.call("echo", {"value": 1})
+    assert neighbour.call("echo", {"value": 2}).value == 2
+    victim.close()
+    neighbour.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_keeper_thread_that_dies_ends_its_sessions_and_the_pool_heals(monkeypatch):
+    pool = JailPool(1, LIMITS)
+    try:
+        lost = pool.open(TOOLS)
+        monkeypatch.setattr(Shard, "_read_notice", lambda self, control: 1 / 0)
+        with pytest.raises(SandboxFailure):
+            pool.open(TOOLS)  # its notice is the one that the thread stumbles over
+        monkeypatch.undo()
+        with pytest.raises(SandboxFailure, match="died under it"):
+            for _ in range(100):
+                lost.call("echo", {"value": 1})
+                time.sleep(0.01)
+        lost.close()
+        healed = pool.open(TOOLS)
+        assert healed.call("echo", {"value": 3}).value == 3
+    finally:
+        pool.close()
+
+
+def test_no_deadline_hangs_on_a_clock_that_people_set(pool, monkeypatch):
+    def jumped():
+        raise AssertionError("the wall clock was read")
+
+    monkeypatch.setattr(time, "time", jumped)
+    session = pool.open(TOOLS)
+    assert session.call("echo", {"value": 1}).value == 1
+    session.close()
+
+
+def test_what_killed_hosts_left_behind_is_swept(tmp_path, monkeypatch):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, own = tmp_path / f"recall-unsafe-{gone.stdout.strip()}-x", tmp_path / f"recall-unsafe-{os.getpid()}-x"
+    left.mkdir()
+    own.mkdir()
+    UnsafePool().close()
+    assert not left.exists() and own.exists()
+    for parent in cgroups.parents():
+        folder = parent / f"recall-{gone.stdout.strip()}-x"
+        folder.mkdir()
+        cgroups.sweep()
+        assert not folder.exists()

@@ -1,5 +1,7 @@
 """What Session and Pool promise, held against every backend: jailed and unjailed."""
 
+import os
+import select
 import threading
 import time
 from dataclasses import replace
@@ -8,9 +10,15 @@ import pytest
 
 from recall_env.errors import EnvError, SandboxFailure
 from recall_env.sandbox import JailPool, Limits, UnsafePool
+from recall_env.sandbox.jail import LADDER
 
 LIMITS = Limits(call_timeout_s=0.5, load_timeout_s=5.0)
-BACKENDS = {"nsjail": JailPool, "unsafe": UnsafePool}
+LANDLOCK = next(rung for rung in LADDER if rung.root == (os.geteuid() == 0) and not rung.namespaces)
+BACKENDS = {
+    "nsjail": JailPool,
+    "landlock": lambda limits: JailPool(limits=limits, rung=LANDLOCK),
+    "unsafe": UnsafePool,
+}
 
 TOOLS = """
 import dataclasses, datetime, decimal, enum, os, random, sys, time, uuid
@@ -72,6 +80,13 @@ def kinds():
             "money": decimal.Decimal("1.10"), "count": Counter("aab"), "range": range(3)}
 def nan(): return [float("nan")]
 def loose(): return [object()]
+class Rude:
+    def __repr__(self): return 1 / 0
+def rude(): return Rude()
+def remember():
+    open("mark", "a").close()
+    shelf["n"] = shelf.get("n", 0) + 1
+    return [shelf["n"], len(os.listdir("."))]
 def cycle():
     knot = []; knot.append(knot); return knot
 def lone(): return "a\\ud800b"
@@ -157,6 +172,8 @@ def test_what_a_call_prints_is_kept_apart_from_its_value(session):
         ("unprintable", {}, "Unprintable", "cannot be shown: RuntimeError"),
         ("nan", {}, "ResultError", "nan, which JSON does not have"),
         ("loose", {}, "ResultError", "type object, which is not JSON data"),
+        ("loose", {}, "ResultError", "It was <object object>"),
+        ("rude", {}, "ResultError", "It was something whose repr raises ZeroDivisionError"),
         ("cycle", {}, "ResultError", "nests deeper than"),
     ],
 )
@@ -253,6 +270,52 @@ def test_fresh_mode_loads_the_source_anew_for_every_call(pool):
     assert fresh.call("get", {"key": "a"}).error_type == "KeyError"
     assert fresh.call("get", {"key": "lamp"}).value == 5
     fresh.close()
+
+
+def test_in_process_mode_every_call_has_an_interpreter_of_its_own(pool):
+    opened = pool.open(TOOLS, state={"lamp": 5}, mode="process")
+    assert [opened.call("get", {"key": "lamp"}).value for _ in range(3)] == [5, 5, 5]
+    assert [opened.call("put", {"key": key, "value": 1}).value for key in "ab"] == [2, 2]
+    assert [opened.call(name, {}).status for name in ("die", "spin", "swallow")] == [
+        "violation",
+        "timeout",
+        "out_of_memory",
+    ]
+    assert opened.call("get", {"key": "lamp"}).value == 5
+    opened.close()
+    opened.close()
+    with pytest.raises(SandboxFailure, match="closed"):
+        opened.call("get", {"key": "lamp"})
+    with pytest.raises(EnvError, match="does not load"):
+        pool.open("x = nowhere", mode="process")
+
+
+def test_one_call_can_be_given_less_time_than_the_limit(session):
+    start = time.monotonic()
+    result = session.call("sleep", {"seconds": 5}, timeout_s=0.1)
+    assert result.status == "timeout" and "longer than 0.1 s" in result.error_message
+    assert time.monotonic() - start < 0.4
+
+
+def test_one_call_cannot_be_given_more_time_than_the_limit(session):
+    assert "longer than 0.5 s" in session.call("sleep", {"seconds": 5}, timeout_s=60).error_message
+
+
+def test_a_pool_gives_no_session_more_than_its_ceiling(pool):
+    with pytest.raises(ValueError, match="limits: cpu_s: the ceiling is 1200, got 5000"):
+        pool.open(TOOLS, limits=replace(LIMITS, cpu_s=5000))
+
+
+def test_a_call_can_be_begun_and_its_result_fetched_when_it_is_there(session):
+    """What an event loop does: aio.py and benchmarks drive thousands of sessions from one thread like this."""
+    assert session.begin("sleep", {"seconds": 0.1}) is None
+    assert session.advance() is None and 0 < session.remaining_s <= LIMITS.call_timeout_s
+    assert select.select([session], [], [], 2.0)[0] == [session]
+    assert session.advance().value == "awake"
+    assert session.begin("spin", {}) is None
+    time.sleep(LIMITS.call_timeout_s)
+    assert session.advance().status == "timeout" and not session.alive
+    assert session.begin("echo", {}).status == "timeout"
 
 
 def test_the_same_seed_gives_the_same_chance_time_and_ids(pool):

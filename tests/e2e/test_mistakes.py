@@ -111,7 +111,7 @@ CASES = {
         ["--env.rubric", "anser"], ["env.rubric: no rubric 'anser'; did you mean 'answer'?"]
     ),
     "no nsjail": Case([], ["no nsjail here", "run `recall-env doctor`"], before=NO_NSJAIL),
-    "no user namespaces": Case([], ["nsjail could not", "run `recall-env doctor`"], before=NO_NAMESPACES),
+    "no user namespaces": Case([], ["a jail could not", "run `recall-env doctor`"], before=NO_NAMESPACES),
     "a run folder that holds something else": Case(
         ["--run.folder", "thesis"], ["thesis: not empty and not a run; give --run.folder another name"]
     ),

@@ -117,7 +117,7 @@ def test_a_call_that_never_returns_is_a_timeout_and_the_episode_goes_on(env, jai
         """The real pool, less patient."""
 
         def open(self, source, **settings):
-            return jail.open(source, **settings, limits=Limits(call_timeout_s=0.5))
+            return jail.open(source, **(settings | {"limits": Limits(call_timeout_s=0.5)}))
 
     env.sandbox = Hasty()
     env.reset(seed=0)
@@ -216,6 +216,15 @@ def test_a_wrong_constructor_argument_is_one_clear_line(arguments, words):
     with pytest.raises(RecallError) as caught:
         SynToolEnv(**arguments)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("dialect", ["hermes", "recall", "submit"])
+def test_lone_surrogates_of_an_agent_reach_nobody(dialect, task, shared_jail):
+    env = SynToolEnv(tasks=TaskSet([task]), dialect=dialect)
+    env.reset(seed=0)
+    observation, *_ = env.step('<think>\ud800</think><tool_call>{"name": "shout\udc00", "arguments": {}}</tool_call>')
+    observation.encode()
+    env.close()
 
 
 def test_a_task_that_needs_a_service_is_refused_and_not_played_without_it(env, make_task):

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from obstacles import NO_NAMESPACES, NO_NSJAIL
+from obstacles import NO_NAMESPACES, NO_NAMESPACES_FOR_A_USER, NO_NSJAIL
 
 from recall_env.errors import SandboxUnavailable
 from recall_env.sandbox import Limits, diagnose, doctor_report, shared_pool
@@ -45,11 +45,21 @@ def test_forbidden_user_namespaces_are_named_with_the_setting_that_lifts_it():
     assert "fix: sysctl -w user.max_user_namespaces=15000" in report
 
 
-@pytest.mark.parametrize(("obstacle", "words"), [(NO_NSJAIL, "no nsjail here"), (NO_NAMESPACES, "nsjail could not")])
+@pytest.mark.parametrize(("obstacle", "words"), [(NO_NSJAIL, "no nsjail here"), (NO_NAMESPACES, "a jail could not")])
 def test_opening_a_session_where_nothing_works_says_so_in_one_line(obstacle, words):
     said = run(obstacle + OPEN)
     assert words in said and "run `recall-env doctor`" in said
     assert said.count("\n") == 1
+
+
+def test_a_user_without_namespaces_is_jailed_in_a_lesser_way_and_told_so():
+    program = NO_NAMESPACES_FOR_A_USER + REPORT + OPEN.replace("print(error)", "print('refused', error)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("True\n") and "refused" not in done.stdout.replace("refused (", "")
+    assert "ok    jail: works, as no namespaces: Landlock, seccomp and rlimits" in done.stdout
+    assert "FAIL  user namespaces: refused" in done.stdout and "fix: lift what fails above" in done.stdout
+    assert done.stderr.count("\n") == 1 and "no namespaces to be had" in done.stderr
 
 
 def test_a_sandbox_nobody_knows_is_refused_by_name():

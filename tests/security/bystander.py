@@ -8,11 +8,18 @@ import threading
 
 SECRET = "of the bystander"
 _visits = []
+try:
+    open("visits", "a").close()
+    _writes = True
+except OSError:  # a jail by Landlock alone has no scratch folder
+    _writes = False
 
 
 def remember(word):
     """In memory and in a file; what both hold is returned."""
     _visits.append(word)
+    if not _writes:
+        return [_visits, _visits]
     with open("visits", "a") as file:
         file.write(word + "\n")
     with open("visits") as file:
@@ -29,9 +36,10 @@ def work():
     thread = threading.Thread(target=done.append, args=(1,))
     thread.start()
     thread.join()
-    with open("worked", "w") as file:
-        file.write("x")
-    os.unlink("worked")
+    if _writes:
+        with open("worked", "w") as file:
+            file.write("x")
+        os.unlink("worked")
     print("hello")
     drawn = [random.random() for _ in range(3)]
     third = str(decimal.Decimal(1) / 3)

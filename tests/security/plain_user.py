@@ -1,4 +1,6 @@
-"""Plays the attacks as a plain user, whose episodes have one user id: `plain_user.py CLASS...` prints what went wrong.
+"""Plays the attacks as a plain user, whose episodes have one user id: `plain_user.py WAY CLASS...` prints what worked.
+
+WAY: `namespaces`, or `landlock` for a machine on which there are none.
 
 Started as root it becomes one first: user 1000 of a user namespace that has no other.
 """
@@ -36,19 +38,22 @@ def main() -> None:
     from scene import Host, Scene
     from table import ATTACKS
 
+    from recall_env.sandbox.jail import LADDER
+
+    namespaces, kinds = sys.argv[1] == "namespaces", sys.argv[2:]
+    [rung] = [rung for rung in LADDER if not rung.root and rung.namespaces == namespaces]
+    expected = NOT_BOUNDED if namespaces else NOT_BOUNDED | SEEN_WITHOUT_NAMESPACES
     with tempfile.TemporaryDirectory() as folder:
         host = Host(Path(folder))
-        scene = Scene(host)
+        scene = Scene(host, rung)
         for attack in ATTACKS.values():
-            if attack.kind not in sys.argv[1:] or attack.name in NOT_BOUNDED:
+            if attack.kind not in kinds or attack.name in expected:
                 continue
             names = [f"leave_{attack.name}", f"find_{attack.name}"] if attack.kind == "episodes" else [attack.name]
             results = [scene.play(name, attack.kind) for name in names]
             worked = results[-1].status in ("ok", "output_truncated") and results[-1].value
-            if attack.outcome == "refused" and worked:
+            if attack.outcome in ("refused", "violation") and worked:
                 print(attack.name, "worked:", results[-1])
-            elif attack.outcome == "violation" and results[-1].status != "violation":
-                print(attack.name, "came to", results[-1])
             scene.check()
         scene.pool.close()
         host.close()
@@ -57,6 +62,10 @@ def main() -> None:
 
 # The kernel counts threads, and what is queued or in flight, per user: not per episode where they share one.
 NOT_BOUNDED = {"start_many_threads", "start_many_threads_by_number"}
+# What Landlock does not hide: names and numbers, and no more.
+SEEN_WITHOUT_NAMESPACES = {
+    "learn_the_hosts_name", "learn_the_hosts_session", "learn_the_hosts_process_from_the_wire", "see_the_parent",
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

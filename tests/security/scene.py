@@ -11,6 +11,7 @@ from pathlib import Path
 import bystander
 
 from recall_env.sandbox import JailPool, Limits
+from recall_env.sandbox.jail import Rung
 from recall_env.tool_call import ToolResult
 
 FOLDER = Path(__file__).parent
@@ -87,9 +88,9 @@ def greet(server: socket.socket) -> None:
 class Scene:
     """One jail with a bystander in it; `attack` runs an attacker beside the bystander, `check` asks the questions."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, rung: Rung | None = None) -> None:
         self.host = host
-        self.pool = JailPool(1, LIMITS)
+        self.pool = JailPool(1, LIMITS, rung=rung)
         self.bystander = self.pool.open(BYSTANDER)
         self.words: list[str] = []
         self.play("spin", "hangs")  # so that what stays open for good is counted in
@@ -140,15 +141,13 @@ def resident_bytes(pid: int) -> int:
 
 def descendants() -> set[int]:
     """The processes below this one."""
-    found, level = set(), {os.getpid()}
-    while level:
-        below = set()
-        for pid in level:
-            for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                try:
-                    below |= {int(child) for child in task.read_text().split()}
-                except (FileNotFoundError, ProcessLookupError):
-                    continue  # ended while we looked
-        level = below
-        found |= level
+    found, parents = set(), [os.getpid()]
+    while parents:
+        try:
+            texts = [task.read_text() for task in Path(f"/proc/{parents.pop()}/task").glob("*/children")]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended while we looked
+        children = [int(child) for text in texts for child in text.split()]
+        found.update(children)
+        parents += children
     return found

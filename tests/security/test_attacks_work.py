@@ -16,7 +16,7 @@ from table import ATTACKS, FRAMES, X86_ONLY, Attack
 from recall_env.sandbox import JailPool, Limits, UnsafePool
 from recall_env.tool_call import ToolResult
 
-GENEROUS = Limits(call_timeout_s=10, memory_bytes=2 << 30, open_files=4096, file_bytes=1 << 30)
+GENEROUS = Limits(call_timeout_s=10, memory_bytes=2 << 30, open_files=1024, file_bytes=1 << 28)
 LACKING = re.compile(r"ENOSYS|Function not implemented|not supported")
 
 

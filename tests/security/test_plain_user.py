@@ -1,4 +1,4 @@
-"""A plain user's episodes share one user id: the attacks that could use that."""
+"""A plain user's episodes share one user id, and without namespaces they share more: the same attacks there."""
 
 import subprocess
 import sys
@@ -9,7 +9,8 @@ import pytest
 PLAYER = Path(__file__).with_name("plain_user.py")
 
 
+@pytest.mark.parametrize("way", ["namespaces", "landlock"])
 @pytest.mark.parametrize("kind", ["files", "processes", "network", "doors", "episodes", "resources"])
-def test_the_jail_of_a_plain_user_stops_the_same_attacks(kind):
-    done = subprocess.run([sys.executable, str(PLAYER), kind], capture_output=True, text=True, timeout=120)
+def test_the_jail_of_a_plain_user_stops_the_same_attacks(kind, way):
+    done = subprocess.run([sys.executable, str(PLAYER), way, kind], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("played\n", 0), done.stdout + done.stderr

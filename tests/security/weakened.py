@@ -14,18 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from recall_env.sandbox import JailPool, Limits, episode, wire
-from recall_env.sandbox import jail as jail_module
+from recall_env.sandbox import JailPool, Limits, episode, nsjail_config, wire
 from recall_env.tool_call import ToolResult
 
-SANDBOX = Path(jail_module.__file__).parent
-_ISOLATE = "    seccomp.install(seccomp.episode_filter(os.uname().machine))\n"
-_LIMITS = "    rlimits.apply(limits, own_uid=uid is not None)\n"
-_SESSION, _UID = "    os.setsid()", "uid = self.take_uid() if self.uids else None"
-JAILS = {  # kind: what is replaced in zygote.py, and the filter of the whole jail where it is another
-    "filters": ({_ISOLATE: ""}, "POLICY open { ALLOW { read } } USE open DEFAULT ALLOW"),
-    "limits": ({_LIMITS: ""}, None),
-    "group": ({_SESSION: "    pass", _UID: "uid = None"}, None),  # one group and one user for all episodes
+SANDBOX = Path(nsjail_config.__file__).parent
+JAILS = {  # kind: what is replaced in the guest's files, and the filter of the whole jail where it is another
+    "filters": ({"        self._filter.install()\n": ""}, "POLICY open { ALLOW { read } } USE open DEFAULT ALLOW"),
+    "limits": ({"    rlimits.apply(limits, own_uid=own_ids)\n": ""}, None),
+    "group": (  # one group and one user for all episodes
+        {"    os.setsid()\n": "", "self.own_ids = _can_become(LAST_UID)": "self.own_ids = False"},
+        None,
+    ),
 }
 
 
@@ -33,16 +32,18 @@ JAILS = {  # kind: what is replaced in zygote.py, and the filter of the whole ja
 def jail(kind: str, limits: Limits) -> Iterator[JailPool]:
     replaced, policy = JAILS[kind]
     with tempfile.TemporaryDirectory() as folder:
-        for name in (*jail_module.GUEST_FILES, "launch.py"):
+        left = set(replaced)
+        for name in nsjail_config.GUEST_FILES:
             text = (SANDBOX / name).read_text()
-            for old, new in replaced.items() if name == "zygote.py" else ():
-                assert text.count(old) == 1, f"{name} no longer has {old!r}"
+            for old, new in replaced.items():
+                left -= {old} if old in text else set()
                 text = text.replace(old, new)
             Path(folder, name).write_text(text)
+        assert not left, f"the guest's files no longer have {left}"
         pool = JailPool(1, limits)
         with (
-            mock.patch.object(jail_module, "__file__", f"{folder}/jail.py"),
-            mock.patch.object(jail_module, "OUTER_POLICY", policy or jail_module.OUTER_POLICY),
+            mock.patch.object(nsjail_config, "__file__", f"{folder}/nsjail_config.py"),
+            mock.patch.object(nsjail_config, "OUTER_POLICY", policy or nsjail_config.OUTER_POLICY),
         ):
             pool.open("def f(): return 1").close()  # starts it
         try:

@@ -24,7 +24,8 @@ def leave_a_file(target):
 
 
 def find_a_file(target):
-    return os.path.exists("/tmp/recall-attack-mark")
+    os.unlink("/tmp/recall-attack-mark")
+    return True
 
 
 def leave_a_link_to_fall_into(target):
@@ -32,7 +33,8 @@ def leave_a_link_to_fall_into(target):
 
 
 def find_a_link_to_fall_into(target):
-    return os.path.islink("/tmp/recall-attack-link")
+    os.unlink("/tmp/recall-attack-link")
+    return True
 
 
 def leave_a_module_to_import(target):
@@ -46,7 +48,9 @@ def find_a_module_to_import(target):
 
     sys.path.insert(0, "/tmp")
     importlib.invalidate_caches()
-    return __import__("recall_attack_module").planted
+    planted = __import__("recall_attack_module").planted
+    os.unlink("/tmp/recall_attack_module.py")
+    return planted
 
 
 def leave_a_fifo(target):
@@ -54,7 +58,8 @@ def leave_a_fifo(target):
 
 
 def find_a_fifo(target):
-    return os.path.exists("/tmp/recall-attack-fifo")
+    os.unlink("/tmp/recall-attack-fifo")
+    return True
 
 
 def leave_a_listener(target):

@@ -178,23 +178,23 @@ def give_a_file_many_attributes(target):
 
 
 def open_many_descriptors(target):
-    return [os.dup(0) for _ in range(1_000)]
+    return [os.dup(0) for _ in range(500)]
 
 
 def open_many_watchers(target):
-    return len([select.epoll() for _ in range(1_000)])
+    return len([select.epoll() for _ in range(500)])
 
 
 def open_many_counters(target):
-    return [os.eventfd(0) for _ in range(1_000)]
+    return [os.eventfd(0) for _ in range(500)]
 
 
 def keep_descriptors_in_flight(target):
     """A message that nobody receives keeps what it carries open, and uncounted by the limit on open files."""
     kept = []
-    for _ in range(20):
+    for _ in range(5):
         ours, theirs = socket.socketpair()
-        for _ in range(20):
+        for _ in range(10):
             rights = array.array("i", [0] * 10)
             ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         kept += [ours, theirs]

@@ -1,0 +1,77 @@
+"""How long an interpreter serves: the whole episode (`stateful`, `fresh`) or one call (`process`).
+
+The first two are the guest's doing (guest.py); the third is a row of episodes of one call each, made here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from recall_env.errors import SandboxFailure
+from recall_env.sandbox.episode import Episode
+from recall_env.sandbox.session import Mode, Session
+from recall_env.tool_call import ToolResult
+
+Start = Callable[[], Episode]  # an episode whose source is yet to be loaded
+
+
+def open_session(start: Start, source: str, state: Any, mode: Mode) -> Session:
+    """A session whose source stands; nothing is left when it does not."""
+    if mode == "process":
+        return PerCallSession(start, source, state)
+    episode = _begin(start, source, state, mode)
+    return _finish(episode)
+
+
+class PerCallSession:
+    """A Session in which every call has an interpreter of its own, ended after it.
+
+    The next one is forked and loads its source while the host goes on with what the last one answered.
+    """
+
+    def __init__(self, start: Start, source: str, state: Any) -> None:
+        self._start, self._source, self._state = start, source, state
+        self._next: Episode | None = _finish(self._begin())
+        self._stands = True  # the next one has its source loaded
+        self._closed = False
+
+    def call(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult:
+        if self._closed:
+            raise SandboxFailure("this session is closed; open another one")
+        episode = self._next or self._begin()
+        self._next = None
+        try:
+            if not self._stands:
+                episode.finish_load()
+            result = episode.call(name, arguments, timeout_s)
+        finally:
+            episode.close()
+        if not self._closed:
+            self._next, self._stands = self._begin(), False
+        return result
+
+    def close(self) -> None:
+        self._closed = True
+        if self._next is not None:
+            self._next.close()
+
+    def _begin(self) -> Episode:
+        return _begin(self._start, self._source, self._state, "stateful")
+
+
+def _begin(start: Start, source: str, state: Any, mode: Mode) -> Episode:
+    episode = start()
+    try:
+        episode.begin_load(source, state, mode)
+    except BaseException:
+        episode.close()
+        raise
+    return episode
+
+
+def _finish(episode: Episode) -> Episode:
+    try:
+        episode.finish_load()
+    except BaseException:
+        episode.close()
+        raise
+    return episode
