@@ -8,17 +8,12 @@ import threading
 
 SECRET = "of the bystander"
 _visits = []
-try:
-    open("visits", "a").close()
-    _writes = True
-except OSError:  # a jail by Landlock alone has no scratch folder
-    _writes = False
 
 
-def remember(word):
-    """In memory and in a file; what both hold is returned."""
+def remember(word, writes=True):
+    """In memory and in a file; what both hold is returned. writes: False where there is no scratch folder."""
     _visits.append(word)
-    if not _writes:
+    if not writes:
         return [_visits, _visits]
     with open("visits", "a") as file:
         file.write(word + "\n")
@@ -26,7 +21,7 @@ def remember(word):
         return [_visits, file.read().split()]
 
 
-def work():
+def work(writes=True):
     """A little of everything that an attack may have broken. What it returns is WORK."""
 
     class Thing:
@@ -36,7 +31,7 @@ def work():
     thread = threading.Thread(target=done.append, args=(1,))
     thread.start()
     thread.join()
-    if _writes:
+    if writes:
         with open("worked", "w") as file:
             file.write("x")
         os.unlink("worked")

@@ -91,6 +91,7 @@ class Scene:
     def __init__(self, host: Host, rung: Rung | None = None) -> None:
         self.host = host
         self.pool = JailPool(1, LIMITS, rung=rung)
+        self.writes = rung is None or rung.namespaces  # without them there is no scratch folder
         self.bystander = self.pool.open(BYSTANDER)
         self.words: list[str] = []
         self.play("spin", "hangs")  # so that what stays open for good is counted in
@@ -113,13 +114,13 @@ class Scene:
     def work(self) -> None:
         """A benign call in an episode of its own works."""
         session = self.pool.open(BYSTANDER)
-        result = session.call("work", {})
+        result = session.call("work", {"writes": self.writes})
         session.close()
         assert (result.status, result.value, result.stdout) == ("ok", bystander.WORK, "hello\n"), result
 
     def check(self) -> None:
         self.words.append(f"w{len(self.words)}")
-        result = self.bystander.call("remember", {"word": self.words[-1]})
+        result = self.bystander.call("remember", {"word": self.words[-1], "writes": self.writes})
         assert result.value == [self.words, self.words], result
         self.work()
         assert self.host.untouched
