@@ -53,6 +53,8 @@ def test_without_a_jail_an_attack_works(host, attack):
             sessions.append(pool.open(SOURCES[attack.kind]))
             result = sessions[-1].call(name, {"target": host.target | {"hint": hint}})
             hint = result.value
+        if attack.name == "run_before_everyone" and result.error_type == "PermissionError":
+            pytest.skip("this machine gives its control groups no real-time share")
         must_have_worked(result)
     finally:
         pool.close()
