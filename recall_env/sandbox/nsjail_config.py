@@ -20,7 +20,7 @@ GUEST_FILES = tuple(
     ).split()
 )
 PYTHON_FLAGS = ("-s", "-S", "-B")
-# The last: where there are many processors, the C library reserves 64 MiB of address space for each of a tool's threads.
+# The last: with many processors, the C library reserves 64 MiB of address space for each of a tool's threads.
 ENVIRONMENT = ("PYTHONHASHSEED=0", "PYTHONUTF8=1", "MALLOC_ARENA_MAX=2")
 IDS_PER_JAIL = 1 << 16
 FIRST_OUTSIDE_ID = 1 << 30  # above what useradd and subuid files hand out
