@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall_env.agent import call_text
 from recall_env.answer import boxed, same_answer, token_f1, without_thinking
 from recall_env.dialect import DIALECTS
+from recall_env.dialect.base import call_text
 from recall_env.dialect.hermes import escaped_json
 from recall_env.task import Solution, Task
 from recall_env.tool_call import ToolCall, ToolResult
