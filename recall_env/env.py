@@ -69,9 +69,9 @@ class SynToolEnv(gym.Env[str, str]):
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
         draws one by its seed. time_budget_s: of all calls of an episode together, on the wall's clock, so a replay may
         end elsewhere. text_budget: letters of all turns and replies together; tokens are the trainer's to count. Both
-        truncate after the turn that went over. gate: refuse, at reset, a source with findings (`recall_env.gate`). sandbox: a kind that
-        `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those that tools may ask when
-        their task names them (`recall_env.sandbox.broker`).
+        truncate after the turn that went over. gate: refuse, at reset, a source with findings (`recall_env.gate`).
+        sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those
+        that tools may ask when their task names them (`recall_env.sandbox.broker`).
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:

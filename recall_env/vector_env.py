@@ -48,6 +48,7 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         """
         if not isinstance(num_envs, int) or num_envs < 1:
             raise RecallError(f"num_envs: expected an integer of at least 1, got {num_envs!r}")
+        self.closed = True  # so far there is nothing to close; Gymnasium 1.0 closes what it collects, half-made too
         self._settings = settings
         self._first = SynToolEnv(**settings)  # refuses wrong settings now, and opens the one set that all share
         self.num_envs, self.render_mode = num_envs, self._first.render_mode
@@ -58,6 +59,7 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         self._pool = EnvPool(self._make_env, num_envs, workers or min(num_envs, _MOST_WORKERS))
         self._observations = [""] * num_envs
         self._ended = np.ones(num_envs, dtype=bool)
+        self.closed = False
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None

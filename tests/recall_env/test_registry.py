@@ -13,13 +13,7 @@ from recall_env.errors import RecallError, TaskError
 from recall_env.registry import point_id, resolve
 from recall_env.taskset import TaskSet
 
-
-@pytest.fixture(autouse=True)
-def the_registry_as_it_was():
-    before = dict(registry)
-    yield
-    registry.clear()
-    registry.update(before)
+pytestmark = pytest.mark.usefixtures("registry_as_it_was")
 
 
 def test_each_data_point_has_an_id_that_gym_can_make(tasks_file, tasks):
