@@ -7,6 +7,7 @@ echoed; tool output is NOT escaped. Use it to compare with ReCall or to play its
 Its inference client wrote and read some of it differently: recall_inference.py.
 
 Not kept: a call's name is never run as code. It is looked up among the task's schemas, and arguments travel as JSON.
+Nor what its server's JSON library, by version, made of bytes, complex numbers, generators, NaN and coroutines.
 Source: github.com/Agent-RL/ReCall, vllm_rollout_spmd.py, template.py, reward_score/re_call.py. The system prompt is
 part of the format: ReCall's checkpoints were trained on these bytes (MIT licence, (c) 2025 Agent-RL).
 """
@@ -141,11 +142,17 @@ def _own_words(result: ToolResult) -> str | None:
     return None if wordless else message
 
 
+# What ReCall's server could not answer with its JSON, it answered with this HTTP status.
+_SERVER_ERRORS = frozenset(["SystemExit", "KeyboardInterrupt", "ResultError"])
+
+
 def _shown(call: ToolCall, result: ToolResult) -> str:
     if result.status == "parse_error":
         return result.error_message or ""
     if result.status == "timeout":
         return "error: execution timed out"
+    if result.error_type in _SERVER_ERRORS:
+        return "error: 500"
     error = _own_words(result)
     if result.status == "unknown_tool":
         error = f"name '{call.name}' is not defined"  # what Python said when the call was run as code
