@@ -29,9 +29,8 @@ def _(play):
 
 @quirk(3, "one endless call stops the server for all", recall="not kept: jails are apart", default="episodes are apart")
 def _(play):
-    endless = threading.Thread(
-        target=play, args=("recall", call("wait")), kwargs={"task": replace(TASK, limits={"call_timeout_s": 2.0})}
-    )
+    patient = replace(TASK, limits={"call_timeout_s": 2.0})
+    endless = threading.Thread(target=play, args=("recall", call("wait")), kwargs={"task": patient})
     endless.start()
     assert play("recall", call("count")).bodies == ["result: \n1"] and endless.is_alive()
     endless.join()
