@@ -7,26 +7,26 @@ checks and retries of calls (calls.py), rewards (rubric.py), the jail (sandbox/)
 import copy
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import gymnasium as gym
 
 from recall_env.answer import EXTRACTORS
-from recall_env.calls import Telemetry, ToolRunner, bounded
-from recall_env.dialect import DIALECTS, Dialect
+from recall_env.calls import Telemetry, ToolRunner, blame, bounded, call_info
+from recall_env.dialect import DIALECTS
 from recall_env.dialect.base import Message, Turn, message_text, readable
 from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
+from recall_env.playable import check_playable
 from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
 from recall_env.sandbox.broker import shared_broker
 from recall_env.sandbox.session import Pool
-from recall_env.schema import check_parameters, function_of
 from recall_env.spaces import Unicode
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
-from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
+from recall_env.tool_call import ToolCall, ToolResult
 
 _LONE_SURROGATE = re.compile(
     "[\ud800-\udfff]"
@@ -211,7 +211,7 @@ class SynToolEnv(gym.Env[str, str]):
             return self._finish(messages, results, None, "max_turns")
         if self._over_budget():
             return self._finish(messages, results, None, "budget")
-        return observation, 0.0, False, False, self._info(messages, results, _blame(results))
+        return observation, 0.0, False, False, self._info(messages, results, blame(results))
 
     def _over_budget(self) -> bool:
         spent_s = sum(self._telemetry.open_s) + sum(self._telemetry.call_s)
@@ -234,7 +234,7 @@ class SynToolEnv(gym.Env[str, str]):
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         score = self._score(Episode(self._task, tuple(self._turns), answer, termination))
         unanswered = termination == "answer" and answer is None
-        info = self._info(messages, results, "agent" if unanswered else _blame(results))
+        info = self._info(messages, results, "agent" if unanswered else blame(results))
         self._add_end(info, answer, termination, score)
         observation = self.dialect.observation(messages) if messages else ""
         return observation, score.total, termination == "answer", termination != "answer", info
@@ -266,7 +266,7 @@ class SynToolEnv(gym.Env[str, str]):
             "task_id": self._task.id,
             "turn": len(self._turns),
             "messages": copy.deepcopy(messages),
-            "tool_calls": [_call_info(index, *pair) for index, pair in enumerate(results)],
+            "tool_calls": [call_info(index, *pair) for index, pair in enumerate(results)],
             "failure": failure,
             "valid": True,
         }
@@ -311,51 +311,7 @@ class SynToolEnv(gym.Env[str, str]):
             self._runner.close()
 
 
-def check_playable(task: Task, dialect: Dialect, *, gate: bool, services: Iterable[str] = ()) -> None:
-    """Raise TaskError for a task that no reset in this dialect, with these services and this gate, would take."""
-    for service in task.services:
-        if service not in services:
-            raise TaskError(
-                f"task {task.id} needs the service {service!r}; say where it is: --service {service}=http://HOST:PORT "
-                f"(recall-env), --env.services '[\"{service}=...\"]' (recall_train), services={{...}} (gym.make)"
-            )
-    dialect.template_tools(task)
-    if gate:
-        from recall_env.gate import findings  # RestrictedPython is not quick to import
-
-        if found := findings(task.source):
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise TaskError(f"task {task.id}: its source does not pass the gate: {found[0]}{more}")
-    if dialect.checks_arguments:
-        for function in map(function_of, task.schemas):
-            check_parameters(function["name"], function.get("parameters") or {})
-
-
 def _known(what: str, name: str, table: Mapping[str, Any]) -> str:
     if name not in table:
         raise RecallError(f"no {what} {name!r}{did_you_mean(name, table) or '.'} There are: {listed(table)}")
     return name
-
-
-def _blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
-    """Whose fault the calls of a turn that did not come back ok were; the agent's before the tool's."""
-    statuses = {result.status for _, result in results} - {"ok"}
-    if not statuses:
-        return None
-    return "agent" if statuses & AGENT_STATUSES else "tool"
-
-
-def _call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
-    error = None
-    if result.error_type or result.error_message:
-        error = {"type": result.error_type, "message": result.error_message}
-    return {
-        "index": index,
-        "call_id": call.call_id,
-        "name": call.name,
-        "arguments": copy.deepcopy(call.arguments),
-        "status": result.status,
-        "value": copy.deepcopy(result.value),
-        "stdout": result.stdout,
-        "error": error,
-    }

@@ -158,6 +158,7 @@ def test_it_renders_and_measures_each(tasks, jail):
     envs.close()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # Gymnasium forks
 @pytest.mark.parametrize(("mode", "settings"), [("sync", {}), ("async", {"shared_memory": False})])
 def test_gymnasiums_own_vector_environments_play_it_too(tasks_file, shared_jail, mode, settings):
     make = {"num_envs": 3, "vectorization_mode": mode, "vector_kwargs": settings, "dataset": str(tasks_file)}
