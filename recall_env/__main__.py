@@ -10,6 +10,8 @@ import gymnasium as gym
 import typer
 
 from recall_env.agent import AGENTS, ChatAgent
+from recall_env.dialect import DIALECTS
+from recall_env.dialect.base import readable
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, evaluate, play
@@ -26,7 +28,7 @@ Target = Annotated[str, typer.Argument(metavar="ID", help="ReCall/SynTool-v0, or
 Dataset = Annotated[str, typer.Option(help="built-in name, .parquet or .jsonl file, or a folder of them")]
 Split = Annotated[str | None, typer.Option(help="split of the dataset; default: all of it")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
-Dialect = Annotated[str, typer.Option(help="hermes, recall or submit")]
+Dialect = Annotated[str, typer.Option(help="hermes, openai, submit, recall or recall-inference")]
 RubricName = Annotated[str, typer.Option("--rubric", help="answer, progress or recall")]
 Sandbox = Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")]
 Services = Annotated[
@@ -116,7 +118,9 @@ def play_one(
     kind = agent or ("model" if base_url else "hand")
     endpoint = (base_url, model, api_key, temperature, max_tokens)
     agent_of = (
-        (lambda task, seed, dialect: Hand(dialect.prefill)) if kind == "hand" else _agent_of(kind, endpoint, "hand")
+        (lambda task, seed, dialect: Hand(dialect.prefill))
+        if kind == "hand"
+        else _agent_of(kind, endpoint, dialect, "hand")
     )
     services = read_addresses(service or [])
     settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox, services=services)
@@ -131,7 +135,7 @@ def play_one(
         print(json.dumps({"messages": messages, "info": last, "reward": reward}, indent=1, ensure_ascii=False))
     elif kind != "hand":  # who played by hand has read it
         for message in messages:
-            print(f"[{message['role']}]\n{message['content']}\n")
+            print(f"[{message['role']}]\n{readable(message)}\n")
     say(f"{last['termination']}: reward {reward:g}, answer {last['answer']!r}, {last['turn']} turns")
     if not last["valid"] or (kind == "gold" and not last["success"]):
         raise typer.Exit(1)
@@ -166,7 +170,7 @@ def evaluate_agent(
     """
     tasks, chosen = _named(target, dataset, split)
     tasks = TaskSet([tasks.by_id(chosen)], tasks.name) if chosen is not None else tasks.spread(n)
-    agent_of = _agent_of(agent, (base_url, model, api_key, temperature, max_tokens))
+    agent_of = _agent_of(agent, (base_url, model, api_key, temperature, max_tokens), dialect)
     if output is not None and not output.parent.is_dir():
         raise RecallError(f"--output: there is no folder {output.parent}")
     name = model if agent == "model" else agent
@@ -246,7 +250,7 @@ def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str |
     return TaskSet.load(named["dataset"], named["split"]), named["task_id"]
 
 
-def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int], *others: str):
+def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int], dialect: str, *others: str):
     if kind in AGENTS:
         return AGENTS[kind]
     if kind != "model":
@@ -255,7 +259,9 @@ def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, flo
     base_url, model, api_key, temperature, max_tokens = endpoint
     if base_url is None or model is None:
         raise RecallError("a model is played with --base-url URL and --model NAME")
-    agent = ChatAgent(base_url, model, api_key=api_key, temperature=temperature, max_tokens=max_tokens)
+    native = dialect in DIALECTS and DIALECTS[dialect].takes_messages  # a name that is none is refused by the env
+    sampling = {"temperature": temperature, "max_tokens": max_tokens}
+    agent = ChatAgent(base_url, model, api_key=api_key, **sampling, native_calls=native)
     agent.check()
     return lambda task, seed, dialect: agent
 

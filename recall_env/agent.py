@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from recall_env.dialect import DIALECTS, Dialect
-from recall_env.dialect.base import Message, call_text
+from recall_env.dialect.base import Message, message_text
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean
 from recall_env.schema import function_of
@@ -39,7 +39,7 @@ class GoldAgent:
         if task.solution is None:
             raise RecallError(f"task {task.id} has no gold solution to play")
         last = dialect.write_answer(task, task.solution.answer)
-        turns = [*map(call_text, task.solution.calls), last]
+        turns = [*map(dialect.write_call, task.solution.calls), last]
         self._turns = [_after_thinking(dialect) + turn for turn in turns]
 
     def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
@@ -63,7 +63,7 @@ class RandomAgent:
         function = self._random.choice(self._functions)
         properties = (function.get("parameters") or {}).get("properties", {})
         arguments = {name: self._value(schema, words) for name, schema in properties.items()}
-        return _after_thinking(self._dialect) + call_text(ToolCall(function["name"], arguments))
+        return _after_thinking(self._dialect) + self._dialect.write_call(ToolCall(function["name"], arguments))
 
     def _value(self, schema: dict[str, Any], words: list[str]) -> Any:
         if schema.get("enum"):
@@ -90,7 +90,8 @@ class ChatAgent:
     """A model behind an OpenAI-compatible /chat/completions endpoint. Stateless and thread-safe.
 
     Results go back as user messages that hold <tool_response> blocks: what Qwen's template makes of `tool` messages,
-    and what every server takes. Calls that the server has parsed itself are written as text again.
+    and what every server takes. Calls that the server has parsed itself are written as text again. With native_calls
+    (for the openai dialect) all goes as it is: `tool` messages with ids out, the assistant message as JSON text back.
     """
 
     def __init__(
@@ -103,9 +104,13 @@ class ChatAgent:
         max_tokens: int = 1024,
         timeout_s: float = 300.0,
         retries: int = 3,
+        native_calls: bool = False,
     ):
-        """base_url: up to and with /v1. retries: after the first attempt; waits 1, 2, 4 ... s between them."""
-        self.base_url, self.model = base_url.rstrip("/"), model
+        """base_url: up to and with /v1. retries: after the first attempt; waits 1, 2, 4 ... s between them.
+
+        native_calls: the dialect's `takes_messages`.
+        """
+        self.base_url, self.model, self._native = base_url.rstrip("/"), model, native_calls
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
         self._timeout_s, self._retries = timeout_s, retries
@@ -115,24 +120,27 @@ class ChatAgent:
     def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
         """Raises AgentFailure when the endpoint keeps failing, RecallError when it refuses the first request, and
         TurnRefused when it refuses a later one."""
-        body: dict[str, Any] = {"model": self.model, "messages": _portable(messages), **self._sampling}
+        sent = messages if self._native else _portable(messages)
+        body: dict[str, Any] = {"model": self.model, "messages": sent, **self._sampling}
         if tools:
             body |= {"tools": tools, "tool_choice": self._tool_choice}
         reply = self._request("POST", "/chat/completions", body)
-        if reply.status_code == 400 and tools and self._tool_choice == "auto" and "tool" in reply.text:
+        refused = reply.status_code == 400 and self._tool_choice == "auto" and "tool" in reply.text
+        without_parser = bool(tools) and refused
+        if without_parser and not self._native:
             # vLLM without a tool-call parser refuses "auto"; with "none" it still shows the model the tools.
             second = self._request("POST", "/chat/completions", body | {"tool_choice": "none"})
             if second.status_code < 400:
                 self._tool_choice, reply = "none", second
         if self._has_answered and reply.status_code in _ABOUT_THE_REQUEST:
             raise TurnRefused(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}")
-        self._refuse(reply)
+        self._refuse(reply, "; a server without a tool-call parser is played in the hermes dialect" * without_parser)
         self._has_answered = True
         try:
             message = reply.json()["choices"][0]["message"]
         except (ValueError, LookupError, TypeError) as e:
             raise AgentFailure(f"{self.base_url}: the reply is no chat completion: {_one_line(reply.text)}") from e
-        return _as_text(message)
+        return _with_ids(message, len(messages)) if self._native else _as_text(message)
 
     def check(self) -> None:
         """Raise RecallError when the endpoint does not answer or does not serve the model."""
@@ -171,9 +179,9 @@ class ChatAgent:
                 problem = f"HTTP {reply.status_code}: {_one_line(reply.text)}"
         raise AgentFailure(f"{url}: {problem} (tried {self._retries + 1} times)")
 
-    def _refuse(self, reply) -> None:
+    def _refuse(self, reply, advice: str = "") -> None:
         if reply.status_code >= 400:
-            raise RecallError(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}")
+            raise RecallError(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}{advice}")
 
 
 def _after_thinking(dialect: Dialect) -> str:
@@ -204,6 +212,17 @@ def _as_text(message: dict[str, Any]) -> str:
         fields = {"name": function["name"], "arguments": function["arguments"]}  # a JSON text, which hermes accepts
         parts.append(f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>")
     return "\n".join(part for part in parts if part)
+
+
+def _with_ids(message: dict[str, Any], number: int) -> str:
+    """A completion's message as the openai dialect reads it; a call that the server gave no id gets one."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        calls = [
+            call if not isinstance(call, dict) or call.get("id") else {**call, "id": f"call_{number}_{at}"}
+            for at, call in enumerate(calls)
+        ]
+    return message_text({"role": "assistant", "content": message.get("content"), "tool_calls": calls})
 
 
 def _one_line(text: str) -> str:

@@ -3,9 +3,11 @@
 Not here: what a call looks like in text (dialect/), turns and rewards (env.py), the jail (sandbox/).
 """
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.nearest import did_you_mean, listed
@@ -15,7 +17,7 @@ from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode, Pool, Session
 from recall_env.schema import argument_error, function_of
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
 
 
 @dataclass
@@ -35,6 +37,31 @@ def bounded(call: ToolCall) -> ToolCall:
     except wire.WireError:
         return replace(call, arguments={}, error=f"arguments nest deeper than {wire.MAX_DEPTH} levels")
     return call
+
+
+def blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
+    """Whose fault the calls of a turn that did not come back ok were; the agent's before the tool's."""
+    statuses = {result.status for _, result in results} - {"ok"}
+    if not statuses:
+        return None
+    return "agent" if statuses & AGENT_STATUSES else "tool"
+
+
+def call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
+    """An entry of info["tool_calls"]; it shares nothing with the episode."""
+    error = None
+    if result.error_type or result.error_message:
+        error = {"type": result.error_type, "message": result.error_message}
+    return {
+        "index": index,
+        "call_id": call.call_id,
+        "name": call.name,
+        "arguments": copy.deepcopy(call.arguments),
+        "status": result.status,
+        "value": copy.deepcopy(result.value),
+        "stdout": result.stdout,
+        "error": error,
+    }
 
 
 class ToolRunner:

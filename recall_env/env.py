@@ -7,26 +7,26 @@ checks and retries of calls (calls.py), rewards (rubric.py), the jail (sandbox/)
 import copy
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import gymnasium as gym
 
 from recall_env.answer import EXTRACTORS
-from recall_env.calls import Telemetry, ToolRunner, bounded
-from recall_env.dialect import DIALECTS, Dialect
-from recall_env.dialect.base import Message, Turn
+from recall_env.calls import Telemetry, ToolRunner, blame, bounded, call_info
+from recall_env.dialect import DIALECTS
+from recall_env.dialect.base import Message, Turn, message_text, readable
 from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
+from recall_env.playable import check_playable
 from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
 from recall_env.sandbox.broker import shared_broker
 from recall_env.sandbox.session import Pool
-from recall_env.schema import check_parameters, function_of
 from recall_env.spaces import Unicode
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
-from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
+from recall_env.tool_call import ToolCall, ToolResult
 
 _LONE_SURROGATE = re.compile(
     "[\ud800-\udfff]"
@@ -39,10 +39,10 @@ class SynToolEnv(gym.Env[str, str]):
     """Observation: the text to append. Action: one assistant turn, as text.
 
     `info`, at every reset and step: task_id, turn (turns taken), messages (what this reset or step appended, as
-    OpenAI messages), tool_calls (index, name, arguments, status, value, stdout, error), failure (None | "agent" |
-    "tool" | "infra"), valid (False only for infra). At reset also tools (schemas for the chat template) and seed (of
-    the session). At the end also answer, termination ("answer" | "max_turns" | "infra"), success, score (total,
-    values). The same seed and actions give the same `info`; wall-clock figures are in `telemetry()`.
+    OpenAI messages), tool_calls (index, call_id, name, arguments, status, value, stdout, error), failure (None |
+    "agent" | "tool" | "infra"), valid (False only for infra). At reset also tools (schemas for the chat template) and
+    seed (of the session). At the end also answer, termination ("answer" | "max_turns" | "budget" | "infra"), success,
+    score (total, values). The same seed and actions give the same `info`; wall-clock figures are in `telemetry()`.
     """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (Gymnasium reads a plain dict)
@@ -56,6 +56,8 @@ class SynToolEnv(gym.Env[str, str]):
         dialect: str = "hermes",
         rubric: str = "answer",
         max_turns: int = 10,
+        time_budget_s: float | None = None,
+        text_budget: int | None = None,
         sandbox: str | Pool = "nsjail",
         render_mode: str | None = None,
         tasks: TaskSet | None = None,
@@ -65,9 +67,11 @@ class SynToolEnv(gym.Env[str, str]):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
-        draws one by its seed. gate: refuse, at reset, a source with findings (`recall_env.gate`). sandbox: a kind that
-        `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those that tools may ask when
-        their task names them (`recall_env.sandbox.broker`).
+        draws one by its seed. time_budget_s: of all calls of an episode together, on the wall's clock, so a replay may
+        end elsewhere. text_budget: letters of all turns and replies together; tokens are the trainer's to count. Both
+        truncate after the turn that went over. gate: refuse, at reset, a source with findings (`recall_env.gate`).
+        sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those
+        that tools may ask when their task names them (`recall_env.sandbox.broker`).
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -76,10 +80,14 @@ class SynToolEnv(gym.Env[str, str]):
             raise RecallError("give index or task_id, not both")
         if not isinstance(max_turns, int) or max_turns < 1:
             raise RecallError(f"max_turns: expected an integer of at least 1, got {max_turns!r}")
+        for name, budget in (("time_budget_s", time_budget_s), ("text_budget", text_budget)):
+            if budget is not None and not budget > 0:
+                raise RecallError(f"{name}: expected None or more than 0, got {budget!r}")
         if isinstance(sandbox, str):
             _known("sandbox", sandbox, _SANDBOXES)
         self.observation_space, self.action_space = Unicode(), Unicode()
         self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
+        self.time_budget_s, self.text_budget = time_budget_s, text_budget
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
         self.rubric = RUBRICS[_known("rubric", rubric, RUBRICS)]
         self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks
@@ -89,6 +97,7 @@ class SynToolEnv(gym.Env[str, str]):
         self._runner: ToolRunner | None = None
         self._telemetry = Telemetry()
         self._turns: list[PlayedTurn] = []
+        self._written = 0  # letters of turns and replies
         self._transcript: list[Message] = []
         self._ended = True
         self._seed = 0
@@ -128,7 +137,7 @@ class SynToolEnv(gym.Env[str, str]):
             others=self.dialect.own_tools,
             broker=self._broker,
         )
-        self._turns = []
+        self._turns, self._written = [], 0
         messages = self.dialect.start(self._task)
         self._transcript = copy.deepcopy(messages)
         info = self._info(messages, [], None)
@@ -137,15 +146,18 @@ class SynToolEnv(gym.Env[str, str]):
         self._ended = False
         return self.dialect.observation(messages), info
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str | Message) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take one assistant turn. Its calls run in order; a turn without a call is the answer and ends the episode.
 
+        action: text; in the openai dialect also an assistant message as a dict, which is the same as its JSON text.
         Raises EnvError (the author's fault: the source does not load, the rubric raised), SandboxUnavailable (no
         jail on this machine) and gymnasium's ResetNeeded. A jail that broke twice ends the episode as void:
         truncated, reward 0, info["valid"] False, no text.
         """
         if self._ended or self._task is None or self._runner is None:
             raise gym.error.ResetNeeded("the episode has ended, or none was begun: call reset() first")
+        if isinstance(action, Mapping) and self.dialect.takes_messages:
+            action = message_text(action)
         if not isinstance(action, str):
             raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
         start = time.perf_counter()
@@ -165,7 +177,7 @@ class SynToolEnv(gym.Env[str, str]):
         """The episode so far as text, in mode "ansi"."""
         if self.render_mode is None:
             return None
-        return "\n".join(f"[{message['role']}]\n{message['content']}\n" for message in self._transcript)
+        return "\n".join(f"[{message['role']}]\n{readable(message)}\n" for message in self._transcript)
 
     def close(self) -> None:
         """End the episode's session. Closing twice is harmless."""
@@ -177,7 +189,8 @@ class SynToolEnv(gym.Env[str, str]):
 
     def _step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         turn = self.dialect.parse(action, self._task.extractor)
-        self._transcript.append({"role": "assistant", "content": action})
+        said = self.dialect.assistant(action)
+        self._transcript.append(said)
         results: list[tuple[ToolCall, ToolResult]] = []
         for call in map(bounded, turn.calls):
             try:
@@ -186,15 +199,25 @@ class SynToolEnv(gym.Env[str, str]):
                 raise
             except SandboxFailure as failure:
                 results.append((call, ToolResult("sandbox_failure", error_message=str(failure))))
-                return self._void(action, results)
-        self._turns.append(PlayedTurn(self.dialect.prefill + action, tuple(results)))
+                return self._void(said, results)
+        self._turns.append(PlayedTurn(said["content"], tuple(results)))
         if not turn.calls:
             return self._finish([], results, self._answer(turn), "answer")
         messages = self.dialect.render(results)
         self._transcript += copy.deepcopy(messages)
+        observation = self.dialect.observation(messages)
+        self._written += len(action) + len(observation)
         if len(self._turns) >= self.max_turns:
             return self._finish(messages, results, None, "max_turns")
-        return self.dialect.observation(messages), 0.0, False, False, self._info(messages, results, _blame(results))
+        if self._over_budget():
+            return self._finish(messages, results, None, "budget")
+        return observation, 0.0, False, False, self._info(messages, results, blame(results))
+
+    def _over_budget(self) -> bool:
+        spent_s = sum(self._telemetry.open_s) + sum(self._telemetry.call_s)
+        return (self.time_budget_s is not None and spent_s > self.time_budget_s) or (
+            self.text_budget is not None and self._written > self.text_budget
+        )
 
     def _answer(self, turn: Turn) -> str | None:
         extractor = self._task.extractor
@@ -211,14 +234,14 @@ class SynToolEnv(gym.Env[str, str]):
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         score = self._score(Episode(self._task, tuple(self._turns), answer, termination))
         unanswered = termination == "answer" and answer is None
-        info = self._info(messages, results, "agent" if unanswered else _blame(results))
+        info = self._info(messages, results, "agent" if unanswered else blame(results))
         self._add_end(info, answer, termination, score)
         observation = self.dialect.observation(messages) if messages else ""
         return observation, score.total, termination == "answer", termination != "answer", info
 
-    def _void(self, action: str, results: list[tuple[ToolCall, ToolResult]]) -> tuple[str, float, bool, bool, dict]:
+    def _void(self, said: Message, results: list[tuple[ToolCall, ToolResult]]) -> tuple[str, float, bool, bool, dict]:
         """The end of an episode that our own fault broke. Nothing of the fault is shown to the model."""
-        self._turns.append(PlayedTurn(self.dialect.prefill + action, tuple(results)))
+        self._turns.append(PlayedTurn(said["content"], tuple(results)))
         info = self._info([], results, "infra")
         info["valid"] = False
         self._add_end(info, None, "infra", Score(0.0, dict.fromkeys(self.rubric.parts, 0.0)))
@@ -243,7 +266,7 @@ class SynToolEnv(gym.Env[str, str]):
             "task_id": self._task.id,
             "turn": len(self._turns),
             "messages": copy.deepcopy(messages),
-            "tool_calls": [_call_info(index, *pair) for index, pair in enumerate(results)],
+            "tool_calls": [call_info(index, *pair) for index, pair in enumerate(results)],
             "failure": failure,
             "valid": True,
         }
@@ -288,50 +311,7 @@ class SynToolEnv(gym.Env[str, str]):
             self._runner.close()
 
 
-def check_playable(task: Task, dialect: Dialect, *, gate: bool, services: Iterable[str] = ()) -> None:
-    """Raise TaskError for a task that no reset in this dialect, with these services and this gate, would take."""
-    for service in task.services:
-        if service not in services:
-            raise TaskError(
-                f"task {task.id} needs the service {service!r}; say where it is: --service {service}=http://HOST:PORT "
-                f"(recall-env), --env.services '[\"{service}=...\"]' (recall_train), services={{...}} (gym.make)"
-            )
-    dialect.template_tools(task)
-    if gate:
-        from recall_env.gate import findings  # RestrictedPython is not quick to import
-
-        if found := findings(task.source):
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise TaskError(f"task {task.id}: its source does not pass the gate: {found[0]}{more}")
-    if dialect.checks_arguments:
-        for function in map(function_of, task.schemas):
-            check_parameters(function["name"], function.get("parameters") or {})
-
-
 def _known(what: str, name: str, table: Mapping[str, Any]) -> str:
     if name not in table:
         raise RecallError(f"no {what} {name!r}{did_you_mean(name, table) or '.'} There are: {listed(table)}")
     return name
-
-
-def _blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
-    """Whose fault the calls of a turn that did not come back ok were; the agent's before the tool's."""
-    statuses = {result.status for _, result in results} - {"ok"}
-    if not statuses:
-        return None
-    return "agent" if statuses & AGENT_STATUSES else "tool"
-
-
-def _call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
-    error = None
-    if result.error_type or result.error_message:
-        error = {"type": result.error_type, "message": result.error_message}
-    return {
-        "index": index,
-        "name": call.name,
-        "arguments": copy.deepcopy(call.arguments),
-        "status": result.status,
-        "value": copy.deepcopy(result.value),
-        "stdout": result.stdout,
-        "error": error,
-    }

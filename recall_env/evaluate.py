@@ -154,7 +154,7 @@ def play(env: SynToolEnv, agent: Agent, task: Task, seed: int) -> tuple[list[Mes
         # A served model has not been given the prefill, so it may open the thought itself.
         action = agent.act(messages, tools).removeprefix(env.dialect.prefill)
         _, reward, terminated, truncated, info = env.step(action)
-        messages += [{"role": "assistant", "content": env.dialect.prefill + action}, *info["messages"]]
+        messages += [env.dialect.assistant(action), *info["messages"]]
         infos.append(info)
         ended = terminated or truncated
     return messages, infos, reward

@@ -1,7 +1,8 @@
 """Environment ids: `ReCall/SynTool-v0`, and one per data point, `ReCall/SynTool.<task-id>-v0`.
 
 Gymnasium has no plugin loading and `gym.register` scans all ids each time (10,000 of them: seconds), so the ids of
-data points are put into its registry directly, in bulk, and those of built-in sets only when one is asked for.
+data points are put into its registry directly, in bulk, and those of built-in sets only when one is asked for: by
+`resolve`, or by Gymnasium's own "module:id" form, `gym.make("recall_env.points:ReCall/SynTool.<task-id>-v0")`.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SYNTOOL_ID = "ReCall/SynTool-v0"
 
 _ENTRY_POINT = "recall_env.env:SynToolEnv"
+_VECTOR_ENTRY_POINT = "recall_env.vector_env:SynToolVectorEnv"  # what gym.make_vec takes unless told otherwise
 _POINT = re.compile(r"ReCall/SynTool\.(?P<slug>.+)-v0")
 _ILLEGAL = re.compile(r"[^\w.-]")
 
@@ -27,7 +29,7 @@ _ILLEGAL = re.compile(r"[^\w.-]")
 def register() -> None:
     """Make `ReCall/SynTool-v0` known to Gymnasium. Done when recall_env is imported."""
     if SYNTOOL_ID not in registry:
-        gym.register(SYNTOOL_ID, entry_point=_ENTRY_POINT)
+        gym.register(SYNTOOL_ID, entry_point=_ENTRY_POINT, vector_entry_point=_VECTOR_ENTRY_POINT)
 
 
 def point_id(task_id: str) -> str:
@@ -51,8 +53,21 @@ def register_tasks(tasks: "TaskSet") -> list[str]:
     for task_id in tasks.ids:
         env_id = point_id(task_id)
         ids.append(env_id)
-        registry[env_id] = EnvSpec(env_id, entry_point=_ENTRY_POINT, kwargs={**where, "task_id": task_id})
+        registry[env_id] = EnvSpec(
+            env_id,
+            entry_point=_ENTRY_POINT,
+            vector_entry_point=_VECTOR_ENTRY_POINT,
+            kwargs={**where, "task_id": task_id},
+        )
     return ids
+
+
+def register_built_in() -> None:
+    """Give every task of the sets that installed packages ship its own id."""
+    from recall_env.taskset import TaskSet, built_in_names
+
+    for name in built_in_names():
+        register_tasks(TaskSet.load(name))
 
 
 def resolve(env_id: str) -> str:
@@ -61,10 +76,7 @@ def resolve(env_id: str) -> str:
     Raises RecallError with the nearest id.
     """
     if env_id not in registry and _POINT.fullmatch(env_id):
-        from recall_env.taskset import TaskSet, built_in_names
-
-        for name in built_in_names():
-            register_tasks(TaskSet.load(name))
+        register_built_in()
     if env_id not in registry:
         ours = [known for known in registry if known.startswith("ReCall/")]
         raise RecallError(f"no environment {env_id!r}{did_you_mean(env_id, ours)}")

@@ -10,7 +10,7 @@ from recall_env.dialect import recall
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
 
-Termination = Literal["answer", "max_turns", "infra"]
+Termination = Literal["answer", "max_turns", "budget", "infra"]
 
 
 @dataclass(frozen=True)

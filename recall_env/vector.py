@@ -68,6 +68,10 @@ class EnvPool:
         """Operations sent whose events recv has not handed out yet."""
         return self._pending
 
+    def env(self, index: int) -> gym.Env | None:
+        """The environment of a slot, None before its first reset. Only to be looked at while nothing runs in it."""
+        return self._envs[index]
+
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode in a slot. Its event comes through recv."""
         self._submit(index, lambda: self._reset(index, seed, options))

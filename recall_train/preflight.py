@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from recall_env.dialect import DIALECTS
-from recall_env.env import check_playable
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
+from recall_env.playable import check_playable
 from recall_env.rubric import RUBRICS
 from recall_env.sandbox import diagnose, shared_pool
 from recall_env.sandbox.broker import Broker, read_addresses

@@ -16,6 +16,9 @@ from recall_env.errors import RecallError
 Message = dict[str, Any]
 
 _STAND_IN = "stand-in"  # content of the conversation that suffixes are cut from
+_TURN = "the turn that a suffix follows"  # content of that conversation's assistant turn
+_OPENING = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+_TOOLS = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}]
 _BREAK = "\u200b"  # zero-width space: put into text that spells a special token, so that it stays text
 
 
@@ -37,21 +40,27 @@ class ChatTokens:
         self._specials = sorted({*self.tokenizer.all_special_tokens, *(t.content for t in added if t.special)})
         self._stop_text = self._end_of_turn()
         self.stop_ids = frozenset([self.tokenizer.convert_tokens_to_ids(self._stop_text)])
+        self._shows_tools = self._opening(tools=_TOOLS) != self._opening(tools=None)
         self._check_template()
 
     def start(self, messages: list[Message], tools: list[dict] | None, prefill: str = "") -> list[int]:
         """Ids of the first prompt, ready for the assistant's first turn; `prefill` begins that turn."""
+        if tools and not self._shows_tools:
+            raise RecallError(
+                "this model's chat template shows the model no tools; give its tokenizer one that does, or train with "
+                "env.dialect = recall, which has them in its prompt"
+            )
         text = self._render([self._disarm(m) for m in messages], tools=tools or None, prompt=True)
         return self._encode(text + prefill)
 
     def suffix(self, messages: list[Message], prefill: str = "") -> list[int]:
         """Ids to append after an assistant turn that ended with its stop token, up to the next turn's start."""
-        base = [{"role": "user", "content": _STAND_IN}, {"role": "assistant", "content": _STAND_IN}]
-        before = self._up_to_stop(self._render(base, prompt=False))
-        after = self._render(base + [self._disarm(m) for m in messages], prompt=True)
-        if not after.startswith(before):
+        base = [{"role": "user", "content": _STAND_IN}, {"role": "assistant", "content": _TURN}]
+        # Cut from one rendering: a template may write the last turn of all otherwise (Qwen3 gives it an empty thought).
+        _, turn, after = self._render(base + [self._disarm(m) for m in messages], prompt=True).partition(_TURN)
+        if not turn or not after.startswith(self._stop_text):
             raise RecallError("this model's chat template rewrites earlier turns; it cannot be appended to")
-        return self._encode(after[len(before) :] + prefill)
+        return self._encode(after[len(self._stop_text) :] + prefill)
 
     def text(self, ids: list[int]) -> str:
         """A sampled turn as the environment reads it: without its stop token."""
@@ -70,12 +79,10 @@ class ChatTokens:
 
     def _check_template(self) -> None:
         """Render one conversation whole and in pieces; unequal text means training would drift from the template."""
-        tools = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}]
-        opening = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
         reply = [{"role": "tool", "content": '{"a": 1}'}]
         turn = {"role": "assistant", "content": "some text"}
-        whole = self._render([*opening, turn, *reply], tools=tools, prompt=True)
-        first = self._render(opening, tools=tools, prompt=True)
+        whole = self._render([*_OPENING, turn, *reply], tools=_TOOLS, prompt=True)
+        first = self._opening(tools=_TOOLS)
         pieces = first + "some text" + self._stop_text + self.tokenizer.decode(self.suffix(reply))
         if whole != pieces:
             raise RecallError(
@@ -83,14 +90,14 @@ class ChatTokens:
                 f"in pieces, first at character {_first_difference(whole, pieces)}"
             )
 
+    def _opening(self, *, tools: list[dict] | None) -> str:
+        return self._render(_OPENING, tools=tools, prompt=True)
+
     def _render(self, messages: list[Message], *, tools: list[dict] | None = None, prompt: bool) -> str:
         return self.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=prompt, tokenize=False)
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
-
-    def _up_to_stop(self, text: str) -> str:
-        return text[: text.rindex(self._stop_text) + len(self._stop_text)]
 
     def _disarm(self, message: Message) -> Message:
         """The message with no special token spelled out in its content: a tool must not open a turn."""

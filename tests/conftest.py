@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from gymnasium.envs.registration import registry
 
 from recall_env.sandbox import JailPool, shared_pool
 from recall_env.task import Solution, Task
@@ -104,6 +105,15 @@ def tasks_file(tmp_path: Path, tasks: TaskSet) -> Path:
     path = tmp_path / "shop.jsonl"
     path.write_text("".join(json.dumps(task.to_row()) + "\n" for task in tasks))
     return path
+
+
+@pytest.fixture
+def registry_as_it_was():
+    """Takes back what the test registers with Gymnasium."""
+    before = dict(registry)
+    yield
+    registry.clear()
+    registry.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,13 @@
 
 from recall_env.dialect.base import Dialect, Turn
 from recall_env.dialect.hermes import Hermes
+from recall_env.dialect.openai import OpenAI
 from recall_env.dialect.recall import Recall
+from recall_env.dialect.recall_inference import RecallInference
 from recall_env.dialect.submit import Submit
 
 __all__ = ["DIALECTS", "Dialect", "Turn"]
 
-DIALECTS: dict[str, Dialect] = {"hermes": Hermes(), "recall": Recall(), "submit": Submit()}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (Hermes(), OpenAI(), Submit(), Recall(), RecallInference())
+}

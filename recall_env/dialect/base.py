@@ -1,9 +1,11 @@
 """What a Dialect is: how calls, results and the answer are written as text, and read from it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from recall_env.errors import RecallError
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
@@ -28,6 +30,23 @@ def call_text(call: ToolCall) -> str:
     return f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>"
 
 
+def readable(message: Message) -> str:
+    """A message for a person: its text, and a line for each call that stands beside it."""
+    functions = (call["function"] for call in message.get("tool_calls", ()))
+    return "\n".join([message["content"], *(f"{function['name']} {function['arguments']}" for function in functions)])
+
+
+def message_text(message: Mapping[str, Any]) -> str:
+    """An assistant message as the JSON text that a dialect of messages reads. Raises RecallError when it is none."""
+    role = message.get("role", "assistant")
+    if role != "assistant":
+        raise RecallError(f"action: expected an assistant message, got one of role {role!r}")
+    try:
+        return json.dumps({**message, "role": role}, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as e:
+        raise RecallError(f"action: the message is not plain JSON data ({e})") from e
+
+
 class Dialect(Protocol):
     """Stateless; one instance serves all episodes."""
 
@@ -36,6 +55,7 @@ class Dialect(Protocol):
     prefill: str  # begins every assistant turn and is not sampled; the action is what comes after it
     own_tools: tuple[str, ...]  # names of tools that are the dialect's and not the task's
     checks_arguments: bool  # False: arguments go to the tool without a look at its schema
+    takes_messages: bool  # a turn is an OpenAI assistant message: a dict, or its JSON text
 
     def start(self, task: Task) -> list[Message]:
         """The messages an episode begins with."""
@@ -51,6 +71,12 @@ class Dialect(Protocol):
 
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
         """The messages that tell the model what its calls came to."""
+
+    def assistant(self, text: str) -> Message:
+        """The turn as a chat message: what a conversation that goes on holds of it."""
+
+    def write_call(self, call: ToolCall) -> str:
+        """What parse reads as this call: the end of an assistant turn."""
 
     def write_answer(self, task: Task, answer: str) -> str:
         """What parse reads as this answer to the task: the end of an assistant turn."""

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any
 
 from recall_env.answer import boxed, without_thinking
-from recall_env.dialect.base import Message, Turn
+from recall_env.dialect.base import Message, Turn, call_text
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
@@ -44,6 +44,7 @@ class Hermes:
     prefill = ""
     own_tools: tuple[str, ...] = ()
     checks_arguments = True
+    takes_messages = False
 
     def start(self, task: Task) -> list[Message]:
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": task.question}]
@@ -57,13 +58,19 @@ class Hermes:
         untagged = _UNTAGGED.match(text)
         # Where the whole text is the answer, an answer may well look like a call.
         if untagged and extractor != "text":
-            calls = _first(_untagged_calls(text, untagged.end()))
+            calls = first_calls(_untagged_calls(text, untagged.end()))
         else:
-            calls = _first(_calls(text))
+            calls = first_calls(_calls(text))
         return Turn(calls, None if calls else boxed(text), text)
 
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
         return [{"role": "tool", "content": content(result)} for _, result in results]
+
+    def assistant(self, text: str) -> Message:
+        return {"role": "assistant", "content": text}
+
+    def write_call(self, call: ToolCall) -> str:
+        return call_text(call)
 
     def write_answer(self, task: Task, answer: str) -> str:
         return answer if task.extractor == "text" else f"\\boxed{{{answer}}}"
@@ -100,7 +107,7 @@ def escaped_json(value: Any) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _first(calls: Iterator[ToolCall]) -> tuple[ToolCall, ...]:
+def first_calls(calls: Iterator[ToolCall]) -> tuple[ToolCall, ...]:
     """At most MAX_CALLS of them, and one that says that there were more."""
     first = tuple(islice(calls, MAX_CALLS))
     if next(calls, None) is None:
@@ -121,8 +128,8 @@ def _untagged_calls(text: str, start: int) -> Iterator[ToolCall]:
     """The calls that a turn begins with, in order, up to the first thing that is none: a result made up, or prose."""
     while text.startswith("{", start):
         try:
-            value, end = _decode(text, start)
-        except _NotJson as e:
+            value, end = decoded(text, start)
+        except NotJson as e:
             yield _not_a_call(text[start:], str(e))
             return
         if "name" not in value:
@@ -138,8 +145,8 @@ def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
     close, following = text.find(_CLOSE, start), text.find(_OPEN, start)
     stop = min((at for at in (close, following) if at >= 0), default=len(text))
     try:
-        value, end = _decode(text, start)
-    except _NotJson as e:
+        value, end = decoded(text, start)
+    except NotJson as e:
         return _not_a_call(text[start:stop], str(e)), stop
     # The JSON ends where its grammar says, so a string argument may spell a closing tag.
     rest = _SPACE.match(text, end).end()
@@ -151,19 +158,19 @@ def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
     return _as_call(value, text[start:end]), rest + len(_CLOSE)
 
 
-class _NotJson(ValueError):
+class NotJson(ValueError):
     """Why a text is not JSON, in words for the model."""
 
 
-def _decode(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that begins at start, and where it ends. Raises _NotJson."""
+def decoded(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that begins at start, and where it ends. Raises NotJson: NaN and lone surrogates are none."""
     try:
         value, end = _DECODER.raw_decode(text, start)
         json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
     except RecursionError as e:
-        raise _NotJson("nested too deeply") from e
+        raise NotJson("nested too deeply") from e
     except ValueError as e:
-        raise _NotJson(_reason(e, start)) from e
+        raise NotJson(_reason(e, start)) from e
     return value, end
 
 

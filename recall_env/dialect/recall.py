@@ -4,7 +4,10 @@ Kept on purpose: tools are loaded anew for every call; calls inside <think> run;
 falsy results and empty errors are not shown; values are Python's str(), not JSON; an error has no type; the call is
 echoed; tool output is NOT escaped. Use it to compare with ReCall or to play its checkpoints; hermes fixes all of it.
 
+Its inference client wrote and read some of it differently: recall_inference.py.
+
 Not kept: a call's name is never run as code. It is looked up among the task's schemas, and arguments travel as JSON.
+Nor what its server's JSON library, by version, made of bytes, complex numbers, generators, NaN and coroutines.
 Source: github.com/Agent-RL/ReCall, vllm_rollout_spmd.py, template.py, reward_score/re_call.py. The system prompt is
 part of the format: ReCall's checkpoints were trained on these bytes (MIT licence, (c) 2025 Agent-RL).
 """
@@ -14,7 +17,7 @@ import math
 import re
 from typing import Any
 
-from recall_env.dialect.base import Message, Turn
+from recall_env.dialect.base import Message, Turn, call_text
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
@@ -22,7 +25,7 @@ from recall_env.tool_call import ToolCall, ToolResult
 _SYSTEM = (
     "In this environment you have access to a set of tools you can use to assist with the user query. "
     "You may perform multiple rounds of function calls. "
-    "In each round, you can call one or more functions.\n\n"
+    "In each round, you can call one or more functions.{gap}"
     "Here are available functions in JSONSchema format: \n```json\n{func_schemas}\n```\n\n"
     "In your response, you need to first think about the reasoning process in the mind and then conduct function "
     "calling to get the information or perform the actions if needed. "
@@ -36,6 +39,7 @@ _SYSTEM = (
     "XML tags:\n<tool_call>\n"
     '{{"name": <function-name>, "arguments": <args-json-object>}}\n</tool_call>'
 )
+PARSE_FAILED = "Parse tool call failed"
 _CALL = re.compile(r"<tool_call>((?:(?!</tool_call>).)*)</tool_call>", re.DOTALL)
 
 
@@ -45,12 +49,14 @@ class Recall:
     prefill = "<think>"
     own_tools: tuple[str, ...] = ()
     checks_arguments = False
+    takes_messages = False
+    _gap = "\n\n"  # in the system prompt
 
     def start(self, task: Task) -> list[Message]:
         text = task.schemas_text
         schemas = text if text is not None else json.dumps(list(task.schemas), indent=4, ensure_ascii=False)
         return [
-            {"role": "system", "content": _SYSTEM.format(func_schemas=schemas)},
+            {"role": "system", "content": _SYSTEM.format(func_schemas=schemas, gap=self._gap)},
             {"role": "user", "content": task.question},
         ]
 
@@ -66,6 +72,12 @@ class Recall:
     def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
         blocks = (f"<tool_response>{call.raw}\n{_shown(call, r)}\n</tool_response>\n" for call, r in results)
         return [{"role": "user", "content": "".join(blocks)}]
+
+    def assistant(self, text: str) -> Message:
+        return {"role": "assistant", "content": self.prefill + text}
+
+    def write_call(self, call: ToolCall) -> str:
+        return call_text(call)
 
     def write_answer(self, task: Task, answer: str) -> str:
         return answer if task.extractor == "text" else f"\\boxed{{{answer}}}"
@@ -105,7 +117,7 @@ def _as_call(raw: str) -> ToolCall:
         name, arguments = fields["name"], fields.get("arguments", {})
         arguments.items()
     except Exception as e:
-        return ToolCall("", {}, raw, f"Parse tool call failed: {e}")
+        return ToolCall("", {}, raw, f"{PARSE_FAILED}: {e}")
     if not isinstance(name, str):
         name = repr(name)
     unknown = next(_constants(arguments), None)
@@ -130,11 +142,17 @@ def _own_words(result: ToolResult) -> str | None:
     return None if wordless else message
 
 
+# What ReCall's server could not answer with its JSON, it answered with this HTTP status.
+_SERVER_ERRORS = frozenset(["SystemExit", "KeyboardInterrupt", "ResultError"])
+
+
 def _shown(call: ToolCall, result: ToolResult) -> str:
     if result.status == "parse_error":
         return result.error_message or ""
     if result.status == "timeout":
         return "error: execution timed out"
+    if result.error_type in _SERVER_ERRORS:
+        return "error: 500"
     error = _own_words(result)
     if result.status == "unknown_tool":
         error = f"name '{call.name}' is not defined"  # what Python said when the call was run as code

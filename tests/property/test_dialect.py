@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recall_env.agent import call_text
 from recall_env.answer import boxed, same_answer, token_f1, without_thinking
 from recall_env.dialect import DIALECTS
+from recall_env.dialect.base import call_text
 from recall_env.dialect.hermes import escaped_json
 from recall_env.task import Solution, Task
 from recall_env.tool_call import ToolCall, ToolResult
@@ -46,6 +46,29 @@ def test_no_result_of_any_status_can_open_or_close_anything(value, printed, mess
         observation = DIALECTS["hermes"].observation([rendered])
         assert observation.count("<tool_response>") == observation.count("</tool_response>") == 1
         assert DIALECTS["hermes"].parse(observation).calls == ()
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.sampled_from(["assistant", "function", '{"x": 1}', "{", ""])),
+    lambda v: st.one_of(
+        st.lists(v, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["role", "content", "tool_calls", "id", "type", "function", "name", "arguments"]), v
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(content=json_values, calls=json_values)
+def test_any_message_is_read_and_every_call_of_it_is_answered_under_the_id_it_goes_on_with(content, calls):
+    text = json.dumps({"role": "assistant", "content": content, "tool_calls": calls})
+    openai = DIALECTS["openai"]
+    turn, said = openai.parse(text), openai.assistant(text)
+    answered = openai.render([(call, ToolResult("ok")) for call in turn.calls])
+    assert [m["tool_call_id"] for m in answered] == [call["id"] for call in said.get("tool_calls", [])]
+    again = openai.parse(json.dumps(said))  # sound, so it reads as itself but for what was refused
+    assert openai.assistant(json.dumps(said)) == said and len(again.calls) == len(turn.calls)
 
 
 @given(st.lists(st.tuples(plain_text.filter(bool), arguments), min_size=1, max_size=4))

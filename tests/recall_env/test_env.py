@@ -57,6 +57,7 @@ def test_an_episode_keeps_state_from_call_to_call_and_ends_in_a_reward(env):
     assert [m["role"] for m in info["messages"]] == ["tool"] * 3
     assert info["tool_calls"][1] == {
         "index": 1,
+        "call_id": None,
         "name": "add",
         "arguments": {"item": "lamp"},
         "status": "ok",
