@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import recall_env.agent
+import recall_env.endpoint
 from recall_env.agent import AgentFailure, ChatAgent, GoldAgent, RandomAgent, TurnRefused
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
@@ -62,7 +62,7 @@ class Endpoint:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     waited = []
-    monkeypatch.setattr(recall_env.agent.time, "sleep", waited.append)
+    monkeypatch.setattr(recall_env.endpoint.time, "sleep", waited.append)
     return waited
 
 
