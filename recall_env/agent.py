@@ -105,9 +105,7 @@ class ChatAgent:
     ):
         """base_url: up to and with /v1. retries: after the first attempt; waits 1, 2, 4 ... s between them."""
         self.base_url, self.model = base_url.rstrip("/"), model
-        self._endpoint = Endpoint(
-            base_url, api_key=api_key, timeout_s=timeout_s, retries=retries, failure=AgentFailure
-        )
+        self._endpoint = Endpoint(base_url, api_key=api_key, timeout_s=timeout_s, retries=retries, failure=AgentFailure)
         self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
         self._tool_choice = "auto"
         self._has_answered = False

@@ -27,7 +27,10 @@ class Endpoint:
         self._timeout_s, self._retries, self._failure = timeout_s, retries, failure
 
     def request(self, method: str, path: str, body: dict[str, Any] | None):
-        """The reply, whatever its status, unless that asks for another try. Raises RecallError for a URL that is none."""
+        """The reply, whatever its status, unless that asks for another try.
+
+        Raises the failure when the last try fails too, and RecallError for a URL that is none.
+        """
         import requests
 
         url, problem = self.base_url + path, ""

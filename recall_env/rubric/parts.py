@@ -286,7 +286,7 @@ def _plain_numbers(value: Any) -> Any:
 def _same_json(one: Any, other: Any) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
-    if isinstance(one, float) and isinstance(other, int | float) or isinstance(other, float) and isinstance(one, int):
+    if isinstance(one, int | float) and isinstance(other, int | float) and float in (type(one), type(other)):
         try:
             return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
         except OverflowError:  # a whole number that no float holds

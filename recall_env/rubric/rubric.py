@@ -25,9 +25,7 @@ class Rubric:
     parts: Mapping[str, Share]
     recalled: Mapping[str, Verdict] | None = field(default=None, compare=False)
 
-    def __init__(
-        self, parts: Mapping[str, tuple[float, Node]], recalled: Mapping[str, Verdict] | None = None
-    ):
+    def __init__(self, parts: Mapping[str, tuple[float, Node]], recalled: Mapping[str, Verdict] | None = None):
         """recalled: verdicts for its judges, which then ask nobody. Raises RecallError for what is no rubric."""
         shares = tree.checked(parts)
         if "answer" not in shares:

@@ -5,7 +5,9 @@ A part is a function of an Episode or an instance of a class with `__call__(epis
 
 import dataclasses
 import functools
+import importlib
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -40,6 +42,9 @@ class Function:
 
     def __call__(self, episode: Episode) -> float | Judged:
         return self.function(episode)
+
+    def __reduce__(self):
+        return _imported, _home(self)  # under the function's name there is now the part
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,8 @@ def walk(parts: Mapping[str, Share], under: str = "") -> Iterator[tuple[str, Nod
         yield from _walk(share.part, under + name)
 
 
-def total(parts: Mapping[str, Share], episode: Episode, values: dict[str, float], verdicts: dict[str, Verdict]) -> float:
-    """The weighted sum. Writes each node's value under its path, and what judges said."""
+def total(parts: Mapping[str, Share], episode: Episode, values: dict[str, float], verdicts: dict) -> float:
+    """The weighted sum. Writes each node's value under its path, and what judges said under its key."""
     return _sum(parts, "", episode, values, verdicts)
 
 
@@ -157,6 +162,10 @@ def from_dict(tree: Any, path: str = "rubric") -> dict[str, tuple[float, Node]]:
 def _home(made: Any) -> tuple[str, str]:
     made = made.function if isinstance(made, Function) else made
     return made.__module__, made.__qualname__
+
+
+def _imported(module: str, name: str) -> Any:
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 def _kind(node: Node) -> Kind | None:

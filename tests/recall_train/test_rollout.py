@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recall_env.env import SynToolEnv
+from recall_env.episode_file import origin_of
 from recall_env.errors import RecallError, SandboxFailure
 from recall_env.vector import EnvPool
 from recall_train.engine.scripted import ScriptedEngine
@@ -16,6 +18,7 @@ from recall_train.trajectory import Trajectory, TrajectoryFile, read_trajectorie
 
 CALL = '<tool_call>\n{"name": "get_price", "arguments": {"item": "lamp"}}\n</tool_call>'
 BAD_CALL = '<tool_call>\n{"name": "get_price", "arguments": {"item": 3}}\n</tool_call>'
+ORIGIN = origin_of(SynToolEnv(max_turns=4), None)
 RIGHT, WRONG = "The answer is \\boxed{12}", "The answer is \\boxed{13}"
 
 
@@ -207,7 +210,7 @@ def test_a_trajectory_file_gives_back_what_was_written(tmp_path):
     trajectory = Trajectory("a", 1, 2, 3, family="f")
     trajectory.add_context([1, 2])
     trajectory.add_turn([3, 4], [-0.25, -1e-7], 5, "stop")
-    with TrajectoryFile(tmp_path / "t.jsonl") as file:
+    with TrajectoryFile(tmp_path / "t.jsonl", origin=ORIGIN) as file:
         file.write(trajectory)
     assert read_trajectories(tmp_path / "t.jsonl") == [trajectory]
 
@@ -215,13 +218,13 @@ def test_a_trajectory_file_gives_back_what_was_written(tmp_path):
 @pytest.mark.parametrize("text", ["\u2028", "\x85", "\ud800", "\U0001f4a1", "\n"])
 def test_a_trajectory_file_holds_any_text_that_a_tool_may_return(tmp_path, text):
     trajectory = Trajectory("a", 0, 0, 0, tool_calls=[{"value": f"one{text}line"}])
-    with TrajectoryFile(tmp_path / "t.jsonl") as file:
+    with TrajectoryFile(tmp_path / "t.jsonl", origin=ORIGIN) as file:
         file.write(trajectory)
     assert read_trajectories(tmp_path / "t.jsonl") == [trajectory]
 
 
 def test_a_trajectory_file_that_was_not_finished_is_absent(tmp_path):
-    with pytest.raises(ZeroDivisionError), TrajectoryFile(tmp_path / "t.jsonl"):
+    with pytest.raises(ZeroDivisionError), TrajectoryFile(tmp_path / "t.jsonl", origin=ORIGIN):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
