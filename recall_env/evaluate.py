@@ -123,7 +123,8 @@ def evaluate(
     """Play every task k times.
 
     agent_of: (task, seed, dialect) -> an Agent of one episode. agent: its name, for the record.
-    on_episode, on_record: called after each with its result and with all of it, one at a time, from worker threads.
+    on_episode: called after each with its result; on_record: with all of it, in the order of tasks. Both one at a time,
+    from worker threads.
     The first error that is no fault of one episode (no jail on
     this machine, a bad task, an endpoint that refuses) stops all and is raised.
     """
@@ -136,11 +137,10 @@ def evaluate(
         with telling:
             if on_episode is not None:
                 on_episode(played)
-            if on_record is not None:
-                on_record(whole)
+            records.add(index * k + sample, whole)
         return played
 
-    telling = threading.Lock()
+    telling, records = threading.Lock(), _InOrder(on_record or (lambda whole: None))
     pairs = [(index, sample) for index in range(len(tasks)) for sample in range(k)]
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="recall-eval") as executor:
         try:
@@ -153,6 +153,20 @@ def evaluate(
     if first is not None:
         raise first.exception()
     return _summed_up(tasks, agent, settings, k, seed, played)
+
+
+class _InOrder:
+    """Hands records on by their numbers, from 0, whatever the order in which they come."""
+
+    def __init__(self, hand_on: Callable[[EpisodeRecord], None]):
+        self._hand_on, self._next = hand_on, 0
+        self._waiting: dict[int, EpisodeRecord] = {}
+
+    def add(self, number: int, record: EpisodeRecord) -> None:
+        self._waiting[number] = record
+        while self._next in self._waiting:
+            self._hand_on(self._waiting.pop(self._next))
+            self._next += 1
 
 
 def play(

@@ -76,14 +76,15 @@ def rescore_file(
 
 def run(file: Path, rubric: Rubric | None, *, dataset: str | None, split: str | None, ask: str, as_json: bool) -> bool:
     """The command. Prints a line for each episode; False when one could not be scored."""
-    old, new, names, faults = 0.0, 0.0, dict[str, float](), 0
-    changed = count = 0
-    if not as_json:
-        print(f"{'line':>6}  {'old':>8}  {'new':>8}  {'status':<10}  task")
+    old = new = 0.0
+    changed = count = faults = 0
+    names: dict[str, float] = {}
     for one in rescore_file(file, rubric, dataset=dataset, split=split, ask=ask):
         if as_json:
             print(json.dumps(asdict(one)), flush=True)
         else:
+            if not count + faults:
+                print(f"{'line':>6}  {'old':>8}  {'new':>8}  {'status':<10}  task")
             shown = f"{one.new:>8.4g}" if one.new is not None else f"{'-':>8}"
             print(f"{one.line:>6}  {one.old:>8.4g}  {shown}  {one.status:<10}  {one.task_id}")
         if one.new is None:
