@@ -28,6 +28,7 @@ class Rescored:
     old: float
     new: float | None
     values: dict[str, float] = field(default_factory=dict)
+    changed_task: bool = False  # its content, truth included, is not what it was
     fault: str | None = None
 
 
@@ -66,18 +67,21 @@ def rescore_file(
         if record.status not in SCORED:
             yield Rescored(line, record.task_id, record.status, record.reward, record.reward)
             continue
+        task = tasks.of(record)
+        other = task.content_hash != record.content_hash
         try:
-            score = rescore(record, tasks.of(record), rubric or rubric_of(record), ask)
+            score = rescore(record, task, rubric or rubric_of(record), ask)
         except (EnvError, JudgeFailure) as error:
-            yield Rescored(line, record.task_id, record.status, record.reward, None, fault=str(error))
+            found = Rescored(line, record.task_id, record.status, record.reward, None, {}, other, str(error))
         else:
-            yield Rescored(line, record.task_id, record.status, record.reward, score.total, score.values)
+            found = Rescored(line, record.task_id, record.status, record.reward, score.total, score.values, other)
+        yield found
 
 
 def run(file: Path, rubric: Rubric | None, *, dataset: str | None, split: str | None, ask: str, as_json: bool) -> bool:
     """The command. Prints a line for each episode; False when one could not be scored."""
     old = new = 0.0
-    changed = count = faults = 0
+    changed = count = scored = faults = others = 0
     names: dict[str, float] = {}
     for one in rescore_file(file, rubric, dataset=dataset, split=split, ask=ask):
         if as_json:
@@ -87,15 +91,21 @@ def run(file: Path, rubric: Rubric | None, *, dataset: str | None, split: str | 
                 print(f"{'line':>6}  {'old':>8}  {'new':>8}  {'status':<10}  task")
             shown = f"{one.new:>8.4g}" if one.new is not None else f"{'-':>8}"
             print(f"{one.line:>6}  {one.old:>8.4g}  {shown}  {one.status:<10}  {one.task_id}")
+        others += one.changed_task
         if one.new is None:
             faults += 1
             say(f"line {one.line}: {one.fault}")
             continue
         old, new, count = old + one.old, new + one.new, count + 1
-        changed += one.old != one.new
+        changed, scored = changed + (one.old != one.new), scored + bool(one.values)
         for name, value in one.values.items():
             names[name] = names.get(name, 0.0) + value
     each = max(1, count)
     say(f"{count} episodes: mean reward {old / each:.4f} -> {new / each:.4f}; {changed} changed, {faults} not scored")
-    say("mean of each part: " + ", ".join(f"{name} {value / each:.4f}" for name, value in names.items()))
+    if others:
+        say(f"{others} episodes are of tasks that have changed since; they were scored by what these say now")
+    say(
+        f"mean of each part over the {scored} that a rubric scores: "
+        + ", ".join(f"{name} {value / scored:.4f}" for name, value in names.items())
+    )
     return faults == 0

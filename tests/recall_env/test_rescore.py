@@ -159,3 +159,12 @@ def test_thousands_of_lines_are_read_one_at_a_time(task, jail, tmp_path):
     assert next(lines).new == 0.6
     with pytest.raises(RecallError, match="line 3001: not JSON"):
         assert sum(1 for _ in lines) == 0
+
+
+def test_a_truth_that_was_mended_is_what_counts_and_is_said(make_task, jail, tmp_path):
+    one = played(make_task(ground_truth=("26",)), jail, ["\\boxed{25}"])
+    mended = tmp_path / "mended.jsonl"
+    mended.write_text(json.dumps(make_task().to_row()))
+    path = written(tmp_path / "e.jsonl", one)
+    assert [(found.new, found.changed_task) for found in rescore_file(path)] == [(0.0, False)]
+    assert [(found.new, found.changed_task) for found in rescore_file(path, dataset=str(mended))] == [(1.0, True)]
