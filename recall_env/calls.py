@@ -49,19 +49,21 @@ def blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
 
 def call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
     """An entry of info["tool_calls"]; it shares nothing with the episode."""
-    error = None
-    if result.error_type or result.error_message:
-        error = {"type": result.error_type, "message": result.error_message}
     return {
         "index": index,
         "call_id": call.call_id,
         "name": call.name,
         "arguments": copy.deepcopy(call.arguments),
-        "status": result.status,
-        "value": copy.deepcopy(result.value),
-        "stdout": result.stdout,
-        "error": error,
+        **result_info(result),
     }
+
+
+def result_info(result: ToolResult) -> dict[str, Any]:
+    """An entry of info["final_state"], and the part of one of info["tool_calls"] that says what came back."""
+    error = None
+    if result.error_type or result.error_message:
+        error = {"type": result.error_type, "message": result.error_message}
+    return {"status": result.status, "value": copy.deepcopy(result.value), "stdout": result.stdout, "error": error}
 
 
 class ToolRunner:
@@ -96,8 +98,22 @@ class ToolRunner:
         SandboxFailure when the second jail broke too or does not repeat what the first one answered.
         """
         refusal = self._refusal(call)
-        if refusal is not None:
-            return refusal
+        return self._reach(call) if refusal is None else refusal
+
+    def look(self, function: str) -> ToolResult:
+        """What a function of the source returns that the model is not shown: for rubrics, after the last turn.
+
+        Raises what `run` raises.
+        """
+        return self._reach(ToolCall(function))
+
+    def close(self) -> None:
+        """End the session. Closing twice is harmless."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _reach(self, call: ToolCall) -> ToolResult:
         try:
             result = self._call(call)
         except SandboxUnavailable:
@@ -108,12 +124,6 @@ class ToolRunner:
             result = self._call(call)
         self._done.append((call, result))
         return result
-
-    def close(self) -> None:
-        """End the session. Closing twice is harmless."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
 
     def _refusal(self, call: ToolCall) -> ToolResult | None:
         if call.error is not None:

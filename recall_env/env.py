@@ -1,7 +1,7 @@
 """SynToolEnv: one Task as a Gymnasium environment. Text in, text out; tools run in the episode's own jail.
 
 The rules of an episode: turns, the end, the reward, what `info` says. Not here: the form of the text (dialect/),
-checks and retries of calls (calls.py), rewards (rubric.py), the jail (sandbox/).
+checks and retries of calls (calls.py), rewards (rubric/), the jail (sandbox/).
 """
 
 import copy
@@ -14,13 +14,13 @@ from typing import Any
 import gymnasium as gym
 
 from recall_env.answer import EXTRACTORS
-from recall_env.calls import Telemetry, ToolRunner, blame, bounded, call_info
+from recall_env.calls import Telemetry, ToolRunner, blame, bounded, call_info, result_info
 from recall_env.dialect import DIALECTS
 from recall_env.dialect.base import Message, Turn, message_text, readable
-from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
+from recall_env.errors import EnvError, JudgeFailure, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.playable import check_playable
-from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
+from recall_env.rubric import Episode, PlayedTurn, Rubric, Score, Termination, load_rubric
 from recall_env.sandbox.broker import shared_broker
 from recall_env.sandbox.session import Pool
 from recall_env.spaces import Unicode
@@ -28,9 +28,7 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import ToolCall, ToolResult
 
-_LONE_SURROGATE = re.compile(
-    "[\ud800-\udfff]"
-)  # no text: an endpoint's JSON may hold some, no file or tokenizer takes it
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHOICES = ("task", "index", "id")
 _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
 
@@ -42,7 +40,9 @@ class SynToolEnv(gym.Env[str, str]):
     OpenAI messages), tool_calls (index, call_id, name, arguments, status, value, stdout, error), failure (None |
     "agent" | "tool" | "infra"), valid (False only for infra). At reset also tools (schemas for the chat template) and
     seed (of the session). At the end also answer, termination ("answer" | "max_turns" | "budget" | "infra"), success,
-    score (total, values). The same seed and actions give the same `info`; wall-clock figures are in `telemetry()`.
+    score (total, values; verdicts where a judge gave any), final_state where the rubric asks for it, and fault, the
+    reason, where valid is False. The same seed and actions give the same `info`; wall-clock figures are in
+    `telemetry()`.
     """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (Gymnasium reads a plain dict)
@@ -54,7 +54,7 @@ class SynToolEnv(gym.Env[str, str]):
         index: int | None = None,
         task_id: str | None = None,
         dialect: str = "hermes",
-        rubric: str = "answer",
+        rubric: str | Rubric = "answer",
         max_turns: int = 10,
         time_budget_s: float | None = None,
         text_budget: int | None = None,
@@ -67,11 +67,11 @@ class SynToolEnv(gym.Env[str, str]):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
-        draws one by its seed. time_budget_s: of all calls of an episode together, on the wall's clock, so a replay may
-        end elsewhere. text_budget: letters of all turns and replies together; tokens are the trainer's to count. Both
-        truncate after the turn that went over. gate: refuse, at reset, a source with findings (`recall_env.gate`).
-        sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those
-        that tools may ask when their task names them (`recall_env.sandbox.broker`).
+        draws one by its seed. rubric: a Rubric, or what `load_rubric` takes. time_budget_s: of all calls of an episode
+        together, on the wall's clock. text_budget: letters of all turns and replies together; tokens are the trainer's
+        to count. Both truncate after the turn that went over. gate: refuse, at reset, a source with findings
+        (`recall_env.gate`). sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool. services: name ->
+        address, of those that tools may ask when their task names them (`recall_env.sandbox.broker`).
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -89,9 +89,11 @@ class SynToolEnv(gym.Env[str, str]):
         self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
         self.time_budget_s, self.text_budget = time_budget_s, text_budget
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
-        self.rubric = RUBRICS[_known("rubric", rubric, RUBRICS)]
+        self.rubric = rubric if isinstance(rubric, Rubric) else load_rubric(rubric)
+        if self.rubric.state_functions and self.dialect.mode != "stateful":
+            raise RecallError(f"the dialect {dialect} keeps no state between calls, so StateEquals cannot look at any")
         self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks
-        self._task_id, self._gate = task_id, gate
+        self._task_id, self.gate = task_id, gate
         self._broker = shared_broker(services or {})
         self._task: Task | None = None
         self._runner: ToolRunner | None = None
@@ -114,6 +116,11 @@ class SynToolEnv(gym.Env[str, str]):
         """The Task of this episode, truth and gold included: for agents that cheat (GoldAgent) and for scoring."""
         return self._task
 
+    @property
+    def services(self) -> Mapping[str, str]:
+        """Name -> address, of those that tools may ask."""
+        return self._broker.addresses
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Begin an episode. options: at most one of "task" (a Task, or a row as a dict), "index", "id".
 
@@ -125,7 +132,7 @@ class SynToolEnv(gym.Env[str, str]):
         # Drawn before the task, so that a task has the same world whether it was drawn or named.
         self._seed = int(self.np_random.integers(2**31))
         self._task = self._choose(options or {})
-        check_playable(self._task, self.dialect, gate=self._gate, services=self._broker.addresses)
+        check_playable(self._task, self.dialect, gate=self.gate, services=self._broker.addresses)
         self._telemetry = Telemetry()
         self._runner = ToolRunner(
             self._task,
@@ -162,7 +169,7 @@ class SynToolEnv(gym.Env[str, str]):
             raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
         start = time.perf_counter()
         try:
-            return self._step(_LONE_SURROGATE.sub("\ufffd", action))
+            return self._step(as_text(action))
         except EnvError as error:
             self._end()
             where = f"{self._dataset if self._tasks is None else self.tasks.name} task {self._task.id}"
@@ -199,7 +206,8 @@ class SynToolEnv(gym.Env[str, str]):
                 raise
             except SandboxFailure as failure:
                 results.append((call, ToolResult("sandbox_failure", error_message=str(failure))))
-                return self._void(said, results)
+                self._turns.append(PlayedTurn(said["content"], tuple(results)))
+                return self._void(results, failure)
         self._turns.append(PlayedTurn(said["content"], tuple(results)))
         if not turn.calls:
             return self._finish([], results, self._answer(turn), "answer")
@@ -232,32 +240,35 @@ class SynToolEnv(gym.Env[str, str]):
         answer: str | None,
         termination: Termination,
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        score = self._score(Episode(self._task, tuple(self._turns), answer, termination))
+        try:
+            state = {name: self._runner.look(name) for name in self.rubric.state_functions}
+            score = self.rubric.score(Episode(self._task, tuple(self._turns), answer, termination, state))
+        except SandboxUnavailable:
+            raise
+        except (SandboxFailure, JudgeFailure) as failure:
+            return self._void(results, failure)
         unanswered = termination == "answer" and answer is None
         info = self._info(messages, results, "agent" if unanswered else blame(results))
+        if state:
+            info["final_state"] = {name: result_info(result) for name, result in state.items()}
         self._add_end(info, answer, termination, score)
         observation = self.dialect.observation(messages) if messages else ""
         return observation, score.total, termination == "answer", termination != "answer", info
 
-    def _void(self, said: Message, results: list[tuple[ToolCall, ToolResult]]) -> tuple[str, float, bool, bool, dict]:
-        """The end of an episode that our own fault broke. Nothing of the fault is shown to the model."""
-        self._turns.append(PlayedTurn(said["content"], tuple(results)))
+    def _void(self, results: list[tuple[ToolCall, ToolResult]], failure: RecallError) -> tuple:
+        """The end of an episode that our own fault or a judge's broke. Nothing of it is shown to the model."""
         info = self._info([], results, "infra")
-        info["valid"] = False
-        self._add_end(info, None, "infra", Score(0.0, dict.fromkeys(self.rubric.parts, 0.0)))
+        info["valid"], info["fault"] = False, str(failure)
+        self._add_end(info, None, "infra", Score(0.0, dict.fromkeys(self.rubric.names, 0.0)))
         return "", 0.0, False, True, info
-
-    def _score(self, episode: Episode) -> Score:
-        try:
-            return self.rubric.score(episode)
-        except Exception as error:
-            raise EnvError(f"the rubric raised {type(error).__name__}: {error}") from error
 
     def _add_end(self, info: dict[str, Any], answer: str | None, termination: Termination, score: Score) -> None:
         self._end()
         info["answer"], info["termination"] = answer, termination
         info["success"] = score.values["answer"] == 1.0
         info["score"] = {"total": score.total, "values": dict(score.values)}
+        if score.verdicts:
+            info["score"]["verdicts"] = copy.deepcopy(score.verdicts)
 
     def _info(
         self, messages: list[Message], results: list[tuple[ToolCall, ToolResult]], failure: str | None
@@ -315,3 +326,8 @@ def _known(what: str, name: str, table: Mapping[str, Any]) -> str:
     if name not in table:
         raise RecallError(f"no {what} {name!r}{did_you_mean(name, table) or '.'} There are: {listed(table)}")
     return name
+
+
+def as_text(action: str) -> str:
+    """An action as the environment reads it: an endpoint's JSON may hold lone surrogates, no file or tokenizer does."""
+    return _LONE_SURROGATE.sub("\ufffd", action)

@@ -149,7 +149,12 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
     def _infos(self, events: list[Event]) -> dict[str, Any]:
         infos: dict[str, Any] = {}
         for event in events:
-            infos = self._add_info(infos, event.info, event.index)
+            info = dict(event.info)
+            state = info.pop("final_state", None)
+            infos = self._add_info(infos, info, event.index)
+            if state is not None:  # what tools return has any form, so it stays whole
+                infos = self._add_info(infos, {"final_state": None}, event.index)
+                infos["final_state"][event.index] = state
         return infos
 
     def _mask(self, mask: Any) -> np.ndarray:

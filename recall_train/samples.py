@@ -14,9 +14,9 @@ def samples_of(groups: list[list[Trajectory]], config: Config, ranks: Ranks) -> 
     """Collective: reinforce++ divides by the standard deviation over the groups of all ranks. This rank's samples.
 
     A group's baseline is over its valid trajectories. Left out: void ones; under rollout.refill, groups of equal
-    reward, in whose place fresh ones were played; under mask_overlong, trajectories that a budget of tokens
-    or turns cut short; they still count in their group's baseline. One that ran out of tokens has reward 0 whatever
-    the rubric, for its last turn is no turn; one that ran out of turns has what the rubric gives.
+    reward, in whose place fresh ones were played; under mask_overlong, trajectories that a budget of tokens, turns,
+    time or text cut short; they still count in their group's baseline. One that ran out of tokens has reward 0 whatever
+    the rubric, for its last turn is no turn; one that ran out of anything else has what the rubric gives.
     Without refill a group of equal reward stays: it counts in the denominator, and kl_coef holds its tokens too.
     """
     valid = [[t for t in group if t.valid] for group in groups]
@@ -28,7 +28,7 @@ def samples_of(groups: list[list[Trajectory]], config: Config, ranks: Ranks) -> 
         if config.rollout.refill and not has_variance(group):
             continue
         for trajectory, advantage in zip(group, values, strict=True):
-            overlong = trajectory.status in ("length", "context", "max_turns")
+            overlong = trajectory.status in ("length", "context", "max_turns", "budget")
             if trajectory.turns and not (overlong and config.loss.mask_overlong):
                 samples.append(_sample(trajectory, advantage))
     return samples

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from chat_endpoint import Endpoint
 
 from recall_env.agent import ChatAgent, GoldAgent, RandomAgent
 from recall_env.dialect import DIALECTS
@@ -193,9 +194,9 @@ def said(content=None, *calls):
     return 200, {"choices": [{"message": {"role": "assistant", "content": content, "tool_calls": list(calls) or None}}]}
 
 
-def test_an_endpoints_own_calls_are_played_and_go_back_as_messages(env, task, endpoint):
+def test_an_endpoints_own_calls_are_played_and_go_back_as_messages(env, task):
     calls = (entry("add", '{"item": "lamp", "count": 2}', "x1"), entry("total", "{", None))
-    with endpoint(said("Looking.", *calls), said(None, entry(id="x2")), said("\\boxed{25}")) as server:
+    with Endpoint(said("Looking.", *calls), said(None, entry(id="x2")), said("\\boxed{25}")) as server:
         agent = ChatAgent(server.url, "m", native_calls=True)
         _, infos, reward = play(env, agent, task, seed=0)
     assert reward == 1.0 and [one["call_id"] for one in infos[0]["tool_calls"]] == ["x1", "call_2_1"]
@@ -210,17 +211,17 @@ def test_an_endpoints_own_calls_are_played_and_go_back_as_messages(env, task, en
     assert [m["role"] for m in bodies[2]["messages"]] == [*roles, "assistant", "tool"]
 
 
-def test_a_server_without_a_tool_parser_is_refused_with_what_to_do(endpoint):
+def test_a_server_without_a_tool_parser_is_refused_with_what_to_do():
     refusal = (400, {"error": {"message": '"auto" tool choice requires --enable-auto-tool-choice'}})
-    with endpoint(refusal) as server, pytest.raises(RecallError, match="is played in the hermes dialect"):
+    with Endpoint(refusal) as server, pytest.raises(RecallError, match="is played in the hermes dialect"):
         ChatAgent(server.url, "m", native_calls=True).act([{"role": "user", "content": "q"}], [entry()])
 
 
-def test_recall_env_eval_plays_it(tasks_file, shared_jail, endpoint, monkeypatch, capsys):
+def test_recall_env_eval_plays_it(tasks_file, shared_jail, monkeypatch, capsys):
     from recall_env import __main__ as cli
 
     models = (200, {"data": [{"id": "m"}]})
-    with endpoint(models, said(None, entry("total", "{}", "a")), said("\\boxed{25}")) as server:
+    with Endpoint(models, said(None, entry("total", "{}", "a")), said("\\boxed{25}")) as server:
         words = f"eval ReCall/SynTool-v0 --dataset {tasks_file} -n 1 --base-url {server.url} --model m --dialect openai"
         monkeypatch.setattr("sys.argv", ["recall-env", *words.split(), "--json"])
         with pytest.raises(SystemExit) as ended:

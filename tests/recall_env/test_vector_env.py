@@ -9,6 +9,7 @@ import pytest
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError, TaskError
 from recall_env.registry import register_tasks
+from recall_env.rubric import Exact, Rubric, StateEquals
 from recall_env.taskset import TaskSet
 from recall_env.vector_env import SynToolVectorEnv
 
@@ -67,6 +68,19 @@ def test_rewards_and_ends_are_arrays_and_infos_have_masks(envs):
     assert infos["success"].tolist() == [True, False, False, False] and infos["answer"][0] == "25"
     assert infos["score"]["values"]["answer"].tolist() == [1.0, 0.0, 0.0, 0.0]
     assert infos["valid"].all() and infos["tool_calls"][1][0]["status"] == "ok"
+
+
+def test_a_rubric_of_ones_own_may_look_at_the_final_state(make_task, jail):
+    rubric = Rubric({"answer": (0, Exact()), "state": (1, StateEquals())})
+    source = make_task().source + "\ndef final_state():\n    return basket or 0\n"
+    tasks = [make_task(number, source=source, final_state=wanted) for number, wanted in enumerate((["lamp"], 0))]
+    envs = SynToolVectorEnv(2, tasks=TaskSet(tasks), sandbox=jail, rubric=rubric)
+    envs.reset(options={"indices": [0, 1]})
+    envs.step([call("add", item="lamp"), WAIT])
+    _, rewards, _, _, infos = envs.step([ANSWER, ANSWER])
+    assert rewards.tolist() == [1.0, 1.0]
+    assert [state["final_state"]["value"] for state in infos["final_state"]] == [["lamp"], 0]
+    envs.close()
 
 
 def test_only_what_the_mask_marks_is_reset(envs):
