@@ -10,6 +10,7 @@ import gymnasium as gym
 import typer
 
 from recall_env.agent import AGENTS, ChatAgent
+from recall_env.check.command import check_command
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, evaluate, play
@@ -188,6 +189,9 @@ def evaluate_agent(
         say(f"wrote {output}")
     if result.overall.episodes == 0:
         raise RecallError(f"no episode counted; the first fault: {result.episodes[0].fault_text}")
+
+
+app.command("check")(check_command)
 
 
 @app.command()
