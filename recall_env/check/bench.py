@@ -61,7 +61,7 @@ class Bench:
     """One task under test. Made for one thread; `close` ends what it opened."""
 
     def __init__(self, task: Task, pool: Pool, settings: Settings, players: Players | None = None) -> None:
-        """players: the processes that `processes` compares; without them that check has nothing to do."""
+        """players: the processes that `processes` compares."""
         self.task, self.pool, self.settings, self.players = task, pool, settings, players
         self.figures: dict[str, Any] = {"n_calls": task.calls_needed}
         self.random = random.Random(f"{settings.seed}/{task.content_hash}")

@@ -95,4 +95,6 @@ def _notes(bench: Bench, check: Check) -> list[Note]:
         notes.append(fault(f"the source does not load each time, or the rubric raises: {error}"))
     except RecallError as error:  # the jail broke: whatever the task did, it is not proved
         notes.append(fault(f"could not be checked: {error}"))
+    except Exception as error:  # a row may hold anything; one that no check foresaw must not end a run over thousands
+        notes.append(fault(f"could not be checked: {type(error).__name__}: {error}"))
     return notes

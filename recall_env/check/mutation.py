@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from recall_env.check.bench import CALL_TIMEOUT_S, Bench, Note, doubt, shows
+from recall_env.check.other_data import mutations
 from recall_env.check.replay import Path, PlanError, answer_text, as_bytes, heard, leaves, mentions, places, rebound
 from recall_env.check.signature import Function
 from recall_env.errors import EnvError
 from recall_env.task import Task
 
 MOST = 24  # mutants of one task
-MOST_DATA = 200  # that are tried besides, before it is said that none of them matters
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,17 @@ def mutation(bench: Bench) -> Iterator[Note]:
     if not task.solution or not task.solution.calls:
         return
     there = _in_order(bench, list(sites(task)))
-    drawn, rest = there[:MOST], [site for site in there[MOST:] if site.is_data][:MOST_DATA]
-    changes = [(site, *_changes(bench, site)) for site in drawn]
+    drawn = there[:MOST]
+    changes = [(site, *_changes(bench, *mutated(task, site))) for site in drawn]
     killed = sum(any_result for _, any_result, _ in changes)
     bench.figures["mutants"] = {"killed": killed, "of": len(drawn), "constants": len(there)}
-    data = [answer for site, _, answer in changes if site.is_data]
     if drawn and not killed:
         yield doubt(f"none of {len(drawn)} changed constants changes a gold result")
-    elif data and not any(data) and not any(_changes(bench, site)[1] for site in rest):
-        yield doubt(f"no changed datum changes the answer ({len(data) + len(rest)} tried): it is written into a tool")
+    elif any(site.is_data for site in there) and not any(answer for site, _, answer in changes if site.is_data):
+        # One constant may be a whole table as text; so all data at once, before anything is said.
+        others = mutations(task.source, task.state, task.ground_truth[0], set(task.tool_names))
+        if not any(_changes(bench, *other)[1] for other in others):
+            yield doubt("the answer stays the same when the data change: it is written into a tool")
 
 
 def sites(task: Task) -> Iterator[Site]:
@@ -87,9 +89,8 @@ def _in_order(bench: Bench, there: list[Site]) -> list[Site]:
     return sorted(drawn, key=lambda site: not mentions(text, answer_text(site.value)))
 
 
-def _changes(bench: Bench, site: Site) -> tuple[bool, bool]:
+def _changes(bench: Bench, source: str, state: Any) -> tuple[bool, bool]:
     """Whether the mutant changes any gold result, and whether it plays on and changes one that shows the answer."""
-    source, state = mutated(bench.task, site)
     try:
         with bench.session(source=source, state=state) as session:
             results = rebound(session, bench.task, bench.gold, CALL_TIMEOUT_S)

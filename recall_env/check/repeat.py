@@ -19,7 +19,7 @@ DISTURBING_CALLS = 40
 
 def processes(bench: Bench) -> Iterator[Note]:
     """The same seed gives the same bytes in three processes with different hash seeds."""
-    if bench.players is None or not bench.task.solution:
+    if bench.players is None or not bench.task.solution:  # nobody to compare, nothing to play
         return
     seen = bench.players.play(bench.task, bench.settings.budget_s)
     for other in seen[1:]:
@@ -98,7 +98,7 @@ def _files(source: str) -> Iterator[str]:
     """Databases on disk: the gate lets sqlite3 through for the ones in memory."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):

@@ -7,14 +7,16 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from recall_env.check.bench import Bench, Settings
 from recall_env.check.checks import CHECKS, Finding, Status, chosen, run_checks
 from recall_env.check.player import Players
-from recall_env.errors import RecallError, TaskError
+from recall_env.errors import RecallError, SandboxFailure, TaskError
 from recall_env.sandbox.session import Pool
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
@@ -83,7 +85,8 @@ class Report:
 def check_task(
     task: Task, pool: Pool, settings: Settings, players: Players | None = None, names: Iterable[str] = tuple(CHECKS)
 ) -> Verdict:
-    """All checks of one task, in this process. Without players, `processes` has nothing to compare."""
+    """All checks of one task, in this process. Without players, `processes` is left out."""
+    names = [name for name in names if players is not None or CHECKS[name].cost != "processes"]
     bench = Bench(task, pool, settings, players)
     try:
         checks, findings = run_checks(bench, names)
@@ -132,20 +135,27 @@ class _Workers:
     """Processes that were started anew, not forked. When the block is left by an exception, what waits is dropped."""
 
     def __init__(self, jobs: int, settings: Settings, names: tuple[str, ...]) -> None:
-        self._pool = ProcessPoolExecutor(
-            jobs, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(settings, names)
-        )
+        context = multiprocessing.get_context("spawn")
+        cores = sorted(os.sched_getaffinity(0))
+        self._shares = context.SimpleQueue()  # each worker takes one: a pool of one jail would sit on the first core
+        for job in range(jobs):
+            self._shares.put(set(cores[job::jobs] or cores))
+        self._pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(self._shares, settings, names))
 
     def __enter__(self) -> "_Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._shares.close()
 
     def check(self, tasks: dict[int, Task]) -> Iterator[tuple[int, Verdict]]:
         futures = {self._pool.submit(_check_here, task): at for at, task in tasks.items()}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise SandboxFailure("a process that checks tasks was killed; fewer --jobs need less memory") from error
 
 
 class _Here:
@@ -165,8 +175,9 @@ class _Here:
 _here: _Here | None = None
 
 
-def _begin(settings: Settings, names: tuple[str, ...]) -> None:
+def _begin(shares: "SimpleQueue[set[int]]", settings: Settings, names: tuple[str, ...]) -> None:
     global _here
+    os.sched_setaffinity(0, shares.get())
     _here = _Here(settings, names)
 
 

@@ -25,7 +25,7 @@ _NO_DEFAULT = object()
 def disagreements(source: str, schemas: Sequence[dict[str, Any]]) -> Iterator[str]:
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else type(error).__name__
         yield f"the source is not Python: {where}"
         return

@@ -69,7 +69,7 @@ def leak(bench: Bench) -> Iterator[Note]:
     task = bench.task
     try:
         places = read_before(task)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # not Python, which `signature` says
     comments = " ".join(_comments(task.source)).casefold()
     for truth in task.ground_truth:

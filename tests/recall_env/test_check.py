@@ -128,3 +128,11 @@ def test_checks_are_chosen_by_name_in_their_own_order():
     assert "mutation" not in chosen(skip=["mutation"]) and len(chosen()) == len(CHECKS)
     with pytest.raises(RecallError, match=r"no check 'gols'; did you mean 'gold'\?"):
         chosen(only=["gols"])
+
+
+def test_a_row_that_no_check_foresaw_is_a_finding_and_not_a_crash(pool):
+    odd = {"name": "find_owner", "parameters": {"properties": {"item": True}, "required": ["item"]}}
+    verdict = check_task(replace(planted.BADGES, schemas=(odd, planted.BADGE)), pool, SETTINGS)
+    assert set(verdict.checks) == set(CHECKS) - {"processes"}
+    deep = check_task(replace(planted.BADGES, source="x = " + "-" * 50_000 + "1"), pool, SETTINGS)
+    assert deep.checks["signature"] == deep.checks["gate"] == "failed" and deep.checks["loads"] == "skipped"

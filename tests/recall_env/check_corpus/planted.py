@@ -350,7 +350,11 @@ PLANTED: dict[str, Planted] = {
     "a pool that breaks under load": Planted("concurrent", BADGES, pool=lambda: SharedPool(leaks=False, breaks_at=3)),
     # arguments
     "a count without a limit, in time": plant(
-        "arguments", BADGES, new=_COUNTING, schemas=(OWNER, BADGE, tool("count_up", count="integer"))
+        "arguments",
+        BADGES,
+        new=_COUNTING,
+        schemas=(OWNER, BADGE, tool("count_up", count="integer")),
+        limits={"call_timeout_s": 1},
     ),
     "a count without a limit, in memory": plant(
         "arguments", BADGES, new=_FILLING, schemas=(OWNER, BADGE, tool("pad", count="integer"))
