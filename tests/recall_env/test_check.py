@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import planted
 import pytest
+import sound
 
 from recall_env.check.bench import Settings
 from recall_env.check.checks import CHECKS, chosen
@@ -22,7 +23,7 @@ SETTINGS = Settings()
 def players():
     settings = asdict(SETTINGS)
     players = Players({key: settings[key] for key in ("dialect", "rubric", "max_turns", "sandbox", "services")})
-    players.play(planted.BADGES, 30)
+    players.play(sound.BADGES, 30)
     yield players
     players.close()
 
@@ -60,7 +61,7 @@ def test_a_planted_defect_is_found_by_its_check(defect, pool, players, monkeypat
     assert verdict.sound == all(f.severity == "warning" for f in verdict.findings)
 
 
-@pytest.mark.parametrize("task", planted.SOUND, ids=lambda task: task.id)
+@pytest.mark.parametrize("task", sound.SOUND, ids=lambda task: task.id)
 def test_what_the_defects_were_planted_in_is_sound(task, pool, players):
     assert alarms(task, pool, players) == []
 
@@ -85,16 +86,16 @@ def test_no_alarm_on_any_shipped_task():
 
 
 def test_figures_say_how_hard_a_task_is(pool):
-    two, one = (check_task(task, pool, SETTINGS).figures for task in (planted.BADGES, planted.ONE_CALL))
+    two, one = (check_task(task, pool, SETTINGS).figures for task in (sound.BADGES, sound.ONE_CALL))
     assert (two["n_calls"], two["answer_after"], two["one_call"]) == (2, 2, False)
     assert (one["n_calls"], one["answer_after"], one["one_call"]) == (1, 1, True)
     assert two["mutants"]["of"] == two["mutants"]["constants"] and 0 < two["mutants"]["killed"] < two["mutants"]["of"]
 
 
 def test_a_short_answer_that_stands_somewhere_by_chance_is_a_warning(pool):
-    source = planted.BADGES_SOURCE.replace("k4711", "12")
-    solution = Solution(planted.BADGE_CALLS, "12")
-    task = replace(planted.BADGES, source=source, ground_truth=("12",), solution=solution)
+    source = sound.BADGES_SOURCE.replace("k4711", "12")
+    solution = Solution(sound.BADGE_CALLS, "12")
+    task = replace(sound.BADGES, source=source, ground_truth=("12",), solution=solution)
     task = replace(task, question=f"{task.question} There are 12 of them.")
     verdict = check_task(task, pool, SETTINGS, names=("leak",))
     assert verdict.sound and [f.severity for f in verdict.findings] == ["warning"]
@@ -107,7 +108,7 @@ def test_what_builds_on_a_failed_check_is_skipped_and_the_rest_is_not(pool):
 
 
 def test_a_task_whose_time_is_over_is_not_proved(pool):
-    verdict = check_task(planted.BADGES, pool, replace(SETTINGS, budget_s=1e-9), names=("schema", "loads"))
+    verdict = check_task(sound.BADGES, pool, replace(SETTINGS, budget_s=1e-9), names=("schema", "loads"))
     assert verdict.checks == {"schema": "ok", "loads": "failed"}
     assert verdict.findings[0].text == "not done: a task has 1e-09 s for all checks"
 
@@ -115,11 +116,11 @@ def test_a_task_whose_time_is_over_is_not_proved(pool):
 def test_the_original_dialect_and_rubric_can_be_checked_too(pool):
     settings = replace(SETTINGS, dialect="recall", rubric="recall")
     names = ("loads", "gold", "outside_text", "rubric", "single_call", "world")
-    verdict = check_task(planted.BADGES, pool, settings, names=names)
+    verdict = check_task(sound.BADGES, pool, settings, names=names)
     assert verdict.checks == dict.fromkeys(names, "ok"), verdict.findings
-    text = check_task(replace(planted.BADGES, extractor="text"), pool, SETTINGS)
+    text = check_task(replace(sound.BADGES, extractor="text"), pool, SETTINGS)
     assert text.findings == ()
-    submit = check_task(planted.BADGES, pool, replace(SETTINGS, dialect="submit"))
+    submit = check_task(sound.BADGES, pool, replace(SETTINGS, dialect="submit"))
     assert submit.findings == ()
 
 
@@ -132,7 +133,7 @@ def test_checks_are_chosen_by_name_in_their_own_order():
 
 def test_a_row_that_no_check_foresaw_is_a_finding_and_not_a_crash(pool):
     odd = {"name": "find_owner", "parameters": {"properties": {"item": True}, "required": ["item"]}}
-    verdict = check_task(replace(planted.BADGES, schemas=(odd, planted.BADGE)), pool, SETTINGS)
+    verdict = check_task(replace(sound.BADGES, schemas=(odd, sound.BADGE)), pool, SETTINGS)
     assert set(verdict.checks) == set(CHECKS) - {"processes"}
-    deep = check_task(replace(planted.BADGES, source="x = " + "-" * 50_000 + "1"), pool, SETTINGS)
+    deep = check_task(replace(sound.BADGES, source="x = " + "-" * 50_000 + "1"), pool, SETTINGS)
     assert deep.checks["signature"] == deep.checks["gate"] == "failed" and deep.checks["loads"] == "skipped"

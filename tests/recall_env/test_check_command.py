@@ -7,6 +7,7 @@ from pathlib import Path
 
 import planted
 import pytest
+import sound
 
 from recall_env.check.targets import tasks_of
 from recall_env.errors import RecallError
@@ -28,7 +29,7 @@ def written(path: Path, *tasks) -> Path:
 def mixed(tmp_path: Path) -> Path:
     """Three sound tasks, one with a defect, one with a warning, and a row that is no task."""
     bad, doubtful = (planted.PLANTED[name].task for name in ("a short cut", "another count of calls"))
-    path = written(tmp_path / "mixed.jsonl", *planted.SOUND, bad, doubtful)
+    path = written(tmp_path / "mixed.jsonl", *sound.SOUND, bad, doubtful)
     path.write_text(path.read_text() + '{"question": 3}\n')
     return path
 
@@ -57,7 +58,7 @@ def test_json_for_machines_is_the_same_each_time_and_over_any_number_of_processe
         **{"ok": 4, "warning": 0, "failed": 1, "skipped": 0},
     }
     point = report["points"][0]
-    assert point["id"] == "badge" and point["sound"] and point["content_hash"] == planted.BADGES.content_hash
+    assert point["id"] == "badge" and point["sound"] and point["content_hash"] == sound.BADGES.content_hash
     assert set(point["checks"].values()) == {"ok"} and point["figures"]["n_calls"] == 2
     assert report["points"][5]["findings"][0]["check"] == "row"
 
@@ -98,8 +99,8 @@ def test_the_checks_can_be_listed():
 def test_a_file_a_folder_a_set_an_id_and_a_module_stand_for_tasks(tmp_path, monkeypatch):
     folder = tmp_path / "mine"
     folder.mkdir()
-    file = written(folder / "mine-test.jsonl", *planted.SOUND)
-    ids = [task.id for task in planted.SOUND]
+    file = written(folder / "mine-test.jsonl", *sound.SOUND)
+    ids = [task.id for task in sound.SOUND]
     assert [task.id for task in tasks_of(str(file))] == [task.id for task in tasks_of(str(folder), "test")] == ids
     assert len(tasks_of("syntool", "test")) == len(tasks_of("ReCall/SynTool-v0", "test")) == 400
     env_id = register_tasks(TaskSet.load(file))[1]
@@ -109,7 +110,7 @@ def test_a_file_a_folder_a_set_an_id_and_a_module_stand_for_tasks(tmp_path, monk
     monkeypatch.syspath_prepend(tmp_path)
     assert [task.id for task in tasks_of(str(tmp_path / "my_tasks.py"))] == ids
     assert [task.id for task in tasks_of("my_tasks")] == ids
-    (tmp_path / "rows.py").write_text(f"TASKS = [{planted.BADGES.to_row()!r}]\n")
+    (tmp_path / "rows.py").write_text(f"TASKS = [{sound.BADGES.to_row()!r}]\n")
     assert [task.id for task in tasks_of(str(tmp_path / "rows.py"))] == ["badge"]
 
 
