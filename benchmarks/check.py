@@ -1,6 +1,6 @@
 """python -m benchmarks.check: `recall-env check` over 1,000 shipped tasks and over the planted corpus.
 
-Its time, its alarms, what it finds.
+Its time, its alarms, and what it finds. The corpus: tests/recall_env/check_corpus.
 Writes benchmarks/results/check.json (its form: benchmarks/results/README.md). The table on stdout has every planted
 defect. Exit 1 when a defect was missed or a shipped task raised an alarm.
 """

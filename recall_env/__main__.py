@@ -1,4 +1,4 @@
-"""recall-env: list, show, play, eval, doctor. Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage."""
+"""recall-env: list, show, play, eval, doctor, serve. Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage"""
 
 import json
 import sys
@@ -17,6 +17,7 @@ from recall_env.evaluate import Settings, evaluate, play
 from recall_env.nearest import did_you_mean, listed
 from recall_env.registry import SYNTOOL_ID, point_id, resolve
 from recall_env.sandbox.broker import read_addresses
+from recall_env.serve_command import serve
 from recall_env.taskset import TaskSet, built_in_names
 from recall_env.terminal import Hand, progress, say, signature, table, task_line
 
@@ -209,6 +210,9 @@ def doctor(as_json: AsJson = False) -> None:
                 print(f"      fix: {check.fix}")
     if not checks[-1].ok:  # the last one starts a jail; the others say why it may not
         raise typer.Exit(1)
+
+
+app.command()(serve)
 
 
 def main() -> None:
