@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import platform
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -178,6 +179,7 @@ _here: _Here | None = None
 def _begin(shares: "SimpleQueue[set[int]]", settings: Settings, names: tuple[str, ...]) -> None:
     global _here
     os.sched_setaffinity(0, shares.get())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it drops what waits
     _here = _Here(settings, names)
 
 
