@@ -1,4 +1,4 @@
-"""recall-env: list, show, play, eval, replay, rescore, doctor, serve.
+"""recall-env: list, show, play, eval, replay, rescore, doctor, check, serve.
 
 Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage.
 """
@@ -14,6 +14,7 @@ import gymnasium as gym
 import typer
 
 from recall_env.agent import AGENTS, ChatAgent
+from recall_env.check.command import check_command
 from recall_env.dialect import DIALECTS
 from recall_env.dialect.base import readable
 from recall_env.env import SynToolEnv
@@ -265,6 +266,7 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+app.command("check")(check_command)
 app.command()(serve)
 
 

@@ -39,14 +39,31 @@ class Hand:
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[Played], None]]:
-    """Yields what to call after each episode: it moves a bar on a terminal, else says a line every tenth."""
+    """Yields what to call after each episode: `counted`, with the success so far."""
     done: list[Played] = []
-    if not sys.stderr.isatty():
+    with counted("episodes", total) as advance:
 
-        def line(played: Played) -> None:
+        def tell(played: Played) -> None:
             done.append(played)
-            if len(done) % max(1, -(-total // 10)) == 0 or len(done) == total:
-                say(f"{len(done)}/{total} episodes, success {Tally.of(done).success:.3f}")
+            advance(f", success {Tally.of(done).success:.3f}")
+
+        yield tell
+
+
+@contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Yields what to call per piece of work: it moves a bar on a terminal, else says a line every tenth.
+
+    It takes words that follow the count, what is known so far.
+    """
+    if not sys.stderr.isatty():
+        done = 0
+
+        def line(so_far: str = "") -> None:
+            nonlocal done
+            done += 1
+            if done % max(1, -(-total // 10)) == 0 or done == total:
+                say(f"{what}: {done}/{total}{so_far}")
 
         yield line
         return
@@ -55,13 +72,8 @@ def progress(total: int) -> Iterator[Callable[[Played], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task("playing", total=total)
-
-        def advance(played: Played) -> None:
-            done.append(played)
-            bars.update(bar, advance=1, description=f"success {Tally.of(done).success:.3f}")
-
-        yield advance
+        bar = bars.add_task(what, total=total)
+        yield lambda so_far="": bars.update(bar, advance=1, description=what + so_far)
 
 
 def table(result: Evaluation) -> str:

@@ -52,6 +52,11 @@ class Rubric:
         """Functions of the tool source whose values after the last turn it needs."""
         return sorted({node.function for _, node in tree.walk(self.parts) if isinstance(node, StateEquals)})
 
+    @property
+    def full_marks(self) -> float:
+        """The reward where each of its parts is 1."""
+        return tree.full_marks(self.parts)
+
     def score(self, episode: Episode) -> Score:
         """Raises EnvError, with the part's path, when one raises or returns what it may not; JudgeFailure when a
         judge does not answer."""

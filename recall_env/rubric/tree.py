@@ -141,6 +141,11 @@ def total(parts: Mapping[str, Share], episode: Episode, values: dict[str, float]
     return _sum(parts, "", episode, values, verdicts)
 
 
+def full_marks(parts: Mapping[str, Share]) -> float:
+    """The weighted sum where every leaf that is paid for is 1."""
+    return sum(max(share.weight, 0.0) * _full_marks(share.part) for share in parts.values())
+
+
 def to_dict(parts: Mapping[str, Share]) -> Tree:
     """Name -> {"weight": ..., "part": "Exact", and the part's own settings}."""
     return {name: {"weight": share.weight, **_written(share.part)} for name, share in parts.items()}
@@ -188,6 +193,12 @@ def _walk(node: Node, path: str) -> Iterator[tuple[str, Node]]:
     elif isinstance(node, Gate):
         yield from _walk(node.condition, f"{path}.condition")
         yield from _walk(node.then, f"{path}.then")
+
+
+def _full_marks(node: Node) -> float:
+    if isinstance(node, Weighted):
+        return full_marks(node.parts)
+    return _full_marks(node.then) if isinstance(node, Gate) else 1.0
 
 
 def _sum(parts: Mapping[str, Share], under: str, episode: Episode, values: dict, verdicts: dict) -> float:

@@ -72,7 +72,7 @@ def test_eval_prints_a_table_and_writes_every_episode(run, tasks_file, tmp_path)
     assert code == 0
     assert re.search(r"^all +8 +1\.000 +\[0\.676, 1\.000\]$", out, re.MULTILINE)
     assert "void: 0 infra, 0 environment errors; sandbox nsjail" in out
-    assert "8/8 episodes, success 1.000" in err
+    assert "episodes: 8/8, success 1.000" in err
     record = json.loads(output.read_text())
     assert record["n"] == 4 and record["k"] == 2 and len(record["episodes"]) == 8
     code, out, _ = run("eval", *arguments[:4], "-n", 1, "--json")
@@ -109,7 +109,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, argume
     assert words in err and err.startswith("recall-env: ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["list", "show", "play", "eval", "replay", "rescore", "doctor"])
+@pytest.mark.parametrize("command", ["list", "show", "play", "eval", "replay", "rescore", "check", "doctor"])
 def test_the_help_of_every_command_has_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and f"recall-env {command}" in " ".join(out.split("Example:", 1)[1].split()).replace(
