@@ -8,6 +8,7 @@ the process-wide pool that environments use.
 import array
 import contextlib
 import errno
+import functools
 import json
 import os
 import queue
@@ -16,11 +17,12 @@ import select
 import signal
 import socket
 import threading
+import time
 import weakref
 from dataclasses import asdict
 from typing import Any, Literal
 
-from recall_env.errors import SandboxFailure
+from recall_env.errors import EnvError, SandboxFailure
 from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
 from recall_env.sandbox.jail import Jail, Rung, start_jail
@@ -42,6 +44,7 @@ class JailedProcess:
     def __init__(self, *, can_signal_itself: bool) -> None:
         self.can_signal_itself = can_signal_itself
         self.pidfd: int | None = None
+        self.opened_at: float | None = None  # on the monotonic clock
         self.end: End | None = None
         self.known = threading.Event()  # the zygote has said "opened" or "refused", or is gone
         self.ended = threading.Event()
@@ -50,7 +53,7 @@ class JailedProcess:
 
     def opened(self, pidfd: int) -> None:
         with self._lock:
-            self.pidfd = pidfd
+            self.pidfd, self.opened_at = pidfd, time.monotonic()
         if self._released:
             self.release()
         self.known.set()
@@ -115,7 +118,7 @@ class Shard:
             self._next_key += 1
             key = self._next_key
             self.processes[key] = process
-            request = json.dumps({"key": key, "seed": seed, "limits": asdict(limits)}).encode()
+            request = b'{"key": %d, "seed": %d, "limits": %b}' % (key, seed, _as_json(limits))
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
             try:
                 self.jail.control.sendmsg([request], rights)
@@ -294,6 +297,11 @@ class JailPool:
             self._loads[slot] -= 1
 
 
+@functools.lru_cache(maxsize=64)
+def _as_json(limits: Limits) -> bytes:
+    return json.dumps(asdict(limits)).encode()
+
+
 def _wire_pair(limits: Limits) -> tuple[socket.socket, socket.socket]:
     """As wire_pair; where descriptors run out, with as many as the system lets us have."""
     try:
@@ -326,15 +334,35 @@ class JailSession(Episode):
         super().__init__(sock, process, limits, services)
         self._pool, self._slot = pool, slot
         self._jailed = process
+        self._open_by = 0.0
 
     def finish_load(self) -> None:
-        """After the zygote has forked, which is not on the clock: a queue there is our trouble, not the author's."""
-        if not self._jailed.known.wait(OPEN_TIMEOUT_S):
+        """The wait for the zygote's fork is in it, and not on the source's clock: a queue there is our trouble."""
+        self._open_by = time.monotonic() + OPEN_TIMEOUT_S
+        try:
+            super().finish_load()
+        except (SandboxFailure, EnvError):
+            self._check_opened()
+            raise
+        self._check_opened()
+
+    def _more_time(self) -> bool:
+        opened_at = self._jailed.opened_at
+        if opened_at is None:
+            late, self._deadline = time.monotonic() >= self._open_by, self._open_by
+            return not late
+        due = opened_at + self._timeout_s
+        if due <= self._deadline:
+            return False
+        self._deadline = due
+        return True
+
+    def _check_opened(self) -> None:
+        if not self._jailed.known.wait(max(0.0, self._open_by - time.monotonic())):
             raise SandboxFailure(f"the jail has not opened an episode within {OPEN_TIMEOUT_S:g} s")
         if self._jailed.pidfd is None:
             why = self._jailed.end.lost if self._jailed.end else "it is closed"
             raise SandboxFailure(f"the jail cannot open an episode: {why}")
-        super().finish_load()
 
     def _release(self) -> None:
         super()._release()

@@ -15,7 +15,7 @@ from typing import Any
 
 ALIVE = (types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)  # these do end
 
-GAPS = 400  # of each size, more than there are after the imports
+GAPS = 200  # of each size, more than there are after the imports
 SIZES = range(
     48, 513, 16
 )  # of the blocks, from the smallest bytes object on, that CPython hands out itself (Objects/obmalloc.c)
