@@ -1,4 +1,4 @@
-"""recall-env: list, show, play, eval, doctor. Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage."""
+"""recall-env: list, show, play, eval, new, doctor. Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, evaluate, play
 from recall_env.nearest import did_you_mean, listed
+from recall_env.packages import installed, loaded, one_of
 from recall_env.registry import SYNTOOL_ID, point_id, resolve
 from recall_env.sandbox.broker import read_addresses
 from recall_env.taskset import TaskSet, built_in_names
@@ -21,12 +22,14 @@ from recall_env.terminal import Hand, progress, say, signature, table, task_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Target = Annotated[str, typer.Argument(metavar="ID", help="ReCall/SynTool-v0, or ReCall/SynTool.<task-id>-v0")]
+Target = Annotated[
+    str, typer.Argument(metavar="ID", help="an environment's id, its package or folder, or its .py file")
+]
 Dataset = Annotated[str, typer.Option(help="built-in name, .parquet or .jsonl file, or a folder of them")]
 Split = Annotated[str | None, typer.Option(help="split of the dataset; default: all of it")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 Dialect = Annotated[str, typer.Option(help="hermes, recall or submit")]
-RubricName = Annotated[str, typer.Option("--rubric", help="answer, progress or recall")]
+RubricName = Annotated[str | None, typer.Option("--rubric", help="answer, progress or recall; default: its own")]
 Sandbox = Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")]
 Services = Annotated[
     list[str] | None, typer.Option("--service", metavar="NAME=URL", help="where a service is that tasks name; repeat")
@@ -50,6 +53,7 @@ def list_tasks(
     """The built-in datasets, or the tasks of one. Example: recall-env list syntool --split test --json"""
     if dataset is None:
         rows = [{"id": SYNTOOL_ID, "dataset": name, "tasks": len(TaskSet.load(name))} for name in built_in_names()]
+        rows += _contributed()
     else:
         tasks = TaskSet.load(dataset, split).select(families=family)
         rows = [task_line(task) for task in tasks]
@@ -98,7 +102,7 @@ def play_one(
     split: Split = None,
     index: Annotated[int | None, typer.Option(help="position of the task in the set; default: drawn")] = None,
     dialect: Dialect = "hermes",
-    rubric: RubricName = "answer",
+    rubric: RubricName = None,
     max_turns: MaxTurns = 10,
     sandbox: Sandbox = "nsjail",
     service: Services = None,
@@ -118,7 +122,9 @@ def play_one(
         (lambda task, seed, dialect: Hand(dialect.prefill)) if kind == "hand" else _agent_of(kind, endpoint, "hand")
     )
     services = read_addresses(service or [])
-    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox, services=services)
+    settings = Settings(
+        dialect=dialect, rubric=rubric or _rubric(target), max_turns=max_turns, sandbox=sandbox, services=services
+    )
     env = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings))
     try:
         env.reset(seed=seed)  # chooses the task
@@ -147,7 +153,7 @@ def evaluate_agent(
     dataset: Dataset = "syntool",
     split: Split = "test",
     dialect: Dialect = "hermes",
-    rubric: RubricName = "answer",
+    rubric: RubricName = None,
     max_turns: MaxTurns = 10,
     sandbox: Sandbox = "nsjail",
     service: Services = None,
@@ -170,7 +176,9 @@ def evaluate_agent(
         raise RecallError(f"--output: there is no folder {output.parent}")
     name = model if agent == "model" else agent
     services = read_addresses(service or [])
-    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox, services=services)
+    settings = Settings(
+        dialect=dialect, rubric=rubric or _rubric(target), max_turns=max_turns, sandbox=sandbox, services=services
+    )
     with progress(len(tasks) * k) as on_episode:
         result = evaluate(
             tasks,
@@ -207,6 +215,19 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("new")
+def new_package(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the package, as it will be imported: my_tools")],
+    folder: Annotated[Path | None, typer.Option(help="where; default: a folder of that name, here")] = None,
+) -> None:
+    """A package with an environment in it, to be changed into yours. Example: recall-env new my_tools"""
+    from recall_env.new import create
+
+    made, module = create(name, folder)
+    print(made)
+    say(f"next: recall-env check {made}\n      recall-env play {made} gold\n      edit {module}")
+
+
 def main() -> None:
     """Entry point: every fault a person can fix is one line on stderr and exit code 2."""
     try:
@@ -232,6 +253,8 @@ def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str |
     """The tasks an id stands for, and the one task's id when it is a data point's."""
     if target == SYNTOOL_ID:
         return TaskSet.load(dataset, split), None
+    if (contributed := one_of(target)) is not None:
+        return TaskSet.load(contributed, split), None
     tasks = TaskSet.load(dataset, split)
     for task_id in tasks.ids:
         if point_id(task_id) == target:
@@ -240,6 +263,22 @@ def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str |
     if "task_id" not in named:
         raise RecallError(f"{target} is no environment of ReCall")
     return TaskSet.load(named["dataset"], named["split"]), named["task_id"]
+
+
+def _contributed() -> list[dict[str, Any]]:
+    """A line for each environment of an installed package; what is broken is said, and leaves the others alone."""
+    rows = []
+    for offer in installed():
+        try:
+            rows.append({"id": offer.id, "dataset": offer.package, "tasks": len(loaded(offer))})
+        except RecallError as error:
+            say(f"recall-env: {error}")
+    return rows
+
+
+def _rubric(target: str) -> str:
+    """What an environment is scored by when nobody says otherwise."""
+    return one_of(target) or "answer"
 
 
 def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int], *others: str):

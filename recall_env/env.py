@@ -19,7 +19,8 @@ from recall_env.dialect import DIALECTS, Dialect
 from recall_env.dialect.base import Message, Turn
 from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
-from recall_env.rubric import RUBRICS, Episode, PlayedTurn, Score, Termination
+from recall_env.packages import rubric_of
+from recall_env.rubric import Episode, PlayedTurn, Rubric, Score, Termination
 from recall_env.sandbox.broker import shared_broker
 from recall_env.sandbox.session import Pool
 from recall_env.schema import check_parameters, function_of
@@ -54,7 +55,7 @@ class SynToolEnv(gym.Env[str, str]):
         index: int | None = None,
         task_id: str | None = None,
         dialect: str = "hermes",
-        rubric: str = "answer",
+        rubric: str | Rubric = "answer",
         max_turns: int = 10,
         sandbox: str | Pool = "nsjail",
         render_mode: str | None = None,
@@ -65,9 +66,10 @@ class SynToolEnv(gym.Env[str, str]):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
-        draws one by its seed. gate: refuse, at reset, a source with findings (`recall_env.gate`). sandbox: a kind that
-        `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those that tools may ask when
-        their task names them (`recall_env.sandbox.broker`).
+        draws one by its seed. rubric: a name, a Rubric, or the contributed environment whose own it is. gate: refuse,
+        at reset, a source with findings (`recall_env.gate`). sandbox: a kind that `recall_env.sandbox.shared_pool`
+        knows, or a Pool. services: name -> address, of those that tools may ask when their task names them
+        (`recall_env.sandbox.broker`).
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -81,7 +83,7 @@ class SynToolEnv(gym.Env[str, str]):
         self.observation_space, self.action_space = Unicode(), Unicode()
         self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
-        self.rubric = RUBRICS[_known("rubric", rubric, RUBRICS)]
+        self.rubric = rubric_of(rubric)
         self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks
         self._task_id, self._gate = task_id, gate
         self._broker = shared_broker(services or {})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SYNTOOL_ID = "ReCall/SynTool-v0"
 
-_ENTRY_POINT = "recall_env.env:SynToolEnv"
+ENTRY_POINT = "recall_env.env:SynToolEnv"
 _POINT = re.compile(r"ReCall/SynTool\.(?P<slug>.+)-v0")
 _ILLEGAL = re.compile(r"[^\w.-]")
 
@@ -27,7 +27,7 @@ _ILLEGAL = re.compile(r"[^\w.-]")
 def register() -> None:
     """Make `ReCall/SynTool-v0` known to Gymnasium. Done when recall_env is imported."""
     if SYNTOOL_ID not in registry:
-        gym.register(SYNTOOL_ID, entry_point=_ENTRY_POINT)
+        gym.register(SYNTOOL_ID, entry_point=ENTRY_POINT)
 
 
 def point_id(task_id: str) -> str:
@@ -51,8 +51,14 @@ def register_tasks(tasks: "TaskSet") -> list[str]:
     for task_id in tasks.ids:
         env_id = point_id(task_id)
         ids.append(env_id)
-        registry[env_id] = EnvSpec(env_id, entry_point=_ENTRY_POINT, kwargs={**where, "task_id": task_id})
+        registry[env_id] = EnvSpec(env_id, entry_point=ENTRY_POINT, kwargs={**where, "task_id": task_id})
     return ids
+
+
+def contribute(env_id: str, reference: str) -> None:
+    """Make the environment of a class known: "module:Class" is where its tasks and its rubric come from."""
+    kwargs = {"dataset": reference, "rubric": reference}
+    registry[env_id] = EnvSpec(env_id, entry_point=ENTRY_POINT, kwargs=kwargs)
 
 
 def resolve(env_id: str) -> str:
@@ -66,6 +72,6 @@ def resolve(env_id: str) -> str:
         for name in built_in_names():
             register_tasks(TaskSet.load(name))
     if env_id not in registry:
-        ours = [known for known in registry if known.startswith("ReCall/")]
+        ours = [known for known, spec in registry.items() if spec.entry_point == ENTRY_POINT]
         raise RecallError(f"no environment {env_id!r}{did_you_mean(env_id, ours)}")
     return env_id
