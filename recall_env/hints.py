@@ -121,7 +121,8 @@ class Hints:
                 both = " and ".join(sorted(kind.types & seen))
                 raise HintError(f"two members of a union are both {both} in JSON, so they cannot be told apart")
             seen |= kind.types
-        rebuilt = [kind for kind in kinds if kind.rebuild and not kind.types <= {"integer", "number"}]
+        numbers = [kind for kind in kinds if kind.types <= {"integer", "number"} and not kind.classes]
+        rebuilt = [kind for kind in kinds if kind.rebuild and kind not in numbers]
         tests = [
             (" or ".join(f"isinstance({{0}}, {_PYTHON[n]})" for n in sorted(k.types - {"null"})), k) for k in rebuilt
         ]

@@ -9,14 +9,13 @@ import importlib
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import Distribution, distributions
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import registry
 
+from recall_env.entry_points import points_of
 from recall_env.errors import EnvError, RecallError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.registry import ENTRY_POINT, contribute
@@ -46,14 +45,13 @@ class Offer:
 def installed() -> list[Offer]:
     """What installed packages offer, by package and id, from metadata: nothing is imported."""
     offers: dict[str, Offer] = {}
-    for distribution in distributions():
-        for offer in _offers_of(distribution):
-            first = offers.setdefault(offer.id, offer)
-            if first.package != offer.package:
-                fault = f"package {first.package} has {offer.id} already"
-                offers[f"{offer.id} {offer.package}"] = Offer(
-                    offer.id, offer.reference, offer.package, offer.version, fault
-                )
+    for point in points_of(GROUP):
+        fault = point.fault or _wrong_id(point.name) or _wrong_value(point.value)
+        offer = Offer(point.name, _reference(point.name, point.value), point.package, point.version, fault)
+        first = offers.setdefault(offer.id, offer)
+        if first.package != offer.package:
+            also = fault or f"package {first.package} has {offer.id} already"
+            offers[f"{offer.id} {offer.package}"] = replace(offer, fault=also)
     return sorted(offers.values(), key=lambda offer: (offer.package, offer.id))
 
 
@@ -206,19 +204,6 @@ def _importable(folder: Path) -> None:
     path = str(folder.resolve())
     if path not in sys.path:
         sys.path.insert(0, path)
-
-
-def _offers_of(distribution: Distribution) -> Iterator[Offer]:
-    """Read by hand: one distribution with broken metadata makes importlib's own listing fail for all."""
-    try:
-        if GROUP not in (distribution.read_text("entry_points.txt") or ""):
-            return
-        points = [(point.name, point.value) for point in distribution.entry_points if point.group == GROUP]
-        package, version = distribution.metadata["Name"], distribution.version
-    except Exception:
-        return
-    for env_id, value in points:
-        yield Offer(env_id, _reference(env_id, value), package, version, _wrong_id(env_id) or _wrong_value(value))
 
 
 def _reference(env_id: str, value: str) -> str:

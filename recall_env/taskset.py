@@ -12,10 +12,10 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
+from recall_env.entry_points import points_of
 from recall_env.errors import TaskError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.task import Row, Task
@@ -294,11 +294,11 @@ def _contributed(name: str) -> "type[ToolEnv] | None":
 
 def built_in_names() -> list[str]:
     """Names that installed packages offer data under."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted({point.name for point in points_of(ENTRY_POINT_GROUP) if point.fault is None})
 
 
 def _built_in(name: str) -> list[Path]:
-    points = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
+    points = [point for point in points_of(ENTRY_POINT_GROUP) if point.name == name]
     if not points:
         names = built_in_names()
         hint = did_you_mean(name, names) or f"; built in: {listed(names)}"

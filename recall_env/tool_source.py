@@ -59,7 +59,7 @@ class _Statement:
 def jail_source(text: str, tools: Tools) -> str:
     """The source, as a row has it. Raises SourceError."""
     tree = ast.parse(text)
-    host = set(_host_names(tree))
+    host = dict(_host_names(tree))
     statements = [_statement(node) for node in _inside(tree, host, tools.host_classes)]
     roots = {tools.class_name, *(record.__qualname__.partition(".")[0] for record in _classes_of(tools))}
     kept = _reached(statements, roots)
@@ -74,12 +74,12 @@ def jail_source(text: str, tools: Tools) -> str:
     return "\n".join([*blocks, ast.unparse(nodes[-1]) + "\n", *lines]) + "\n"
 
 
-def _host_names(tree: ast.Module) -> Iterator[str]:
-    """Names that the file has from recall_env."""
+def _host_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(name in the file, its own name) of what the file has from recall_env."""
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom) and _is_ours(node):
             for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0]
+                yield alias.asname or alias.name.partition(".")[0], alias.name
 
 
 def _is_ours(node: ast.Import | ast.ImportFrom) -> bool:
@@ -87,7 +87,7 @@ def _is_ours(node: ast.Import | ast.ImportFrom) -> bool:
     return all(module.partition(".")[0] == "recall_env" for module in modules)
 
 
-def _inside(tree: ast.Module, host: set[str], classes: frozenset[str]) -> Iterator[ast.stmt]:
+def _inside(tree: ast.Module, host: dict[str, str], classes: frozenset[str]) -> Iterator[ast.stmt]:
     """The top level, with what is the host's taken off."""
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom) and _is_ours(node):
@@ -101,20 +101,32 @@ def _inside(tree: ast.Module, host: set[str], classes: frozenset[str]) -> Iterat
         yield _without_host(node, host) if isinstance(node, ast.ClassDef) and node.name in classes else node
 
 
-def _without_host(node: ast.ClassDef, host: set[str]) -> ast.ClassDef:
-    node.bases = [base for base in node.bases if not _is_of(base, host)]
+def _without_host(node: ast.ClassDef, host: dict[str, str]) -> ast.ClassDef:
+    """The class without ToolEnv, @tool, tasks and rubric; a method under another decorator of ours is the host's."""
+    node.bases = [base for base in node.bases if not _named_by(base, host)]
     node.keywords = []
-    node.body = [part for part in node.body if not _assigns(part, HOST_ATTRIBUTES)] or [ast.Pass()]
+    kept = []
     for part in node.body:
-        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
-            part.decorator_list = [one for one in part.decorator_list if not _is_of(one, host)]
+        decorators = part.decorator_list if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) else []
+        ours = [one for one in decorators if _named_by(one, host)]
+        if _assigns(part, HOST_ATTRIBUTES) or any(_named_by(one, host) != "tool" for one in ours):
+            continue
+        for one in ours:
+            decorators.remove(one)
+        kept.append(part)
+    node.body = kept or [ast.Pass()]
     return node
 
 
-def _is_of(node: ast.expr, names: set[str]) -> bool:
+def _named_by(node: ast.expr, host: dict[str, str]) -> str | None:
+    """What of recall_env an expression names, or calls: "tool" for @tool and @recall_env.tool; None for others'."""
+    node = node.func if isinstance(node, ast.Call) else node
+    last = node.attr if isinstance(node, ast.Attribute) else None
     while isinstance(node, ast.Attribute):
         node = node.value
-    return isinstance(node, ast.Name) and node.id in names
+    if not isinstance(node, ast.Name) or node.id not in host:
+        return None
+    return last or host[node.id]
 
 
 def _assigns(node: ast.stmt, names: Iterable[str]) -> bool:
@@ -179,7 +191,7 @@ def _reached(statements: list[_Statement], roots: set[str]) -> list[_Statement]:
             return [statements[at] for at in sorted(kept)]
 
 
-def _check(kept: list[_Statement], host: set[str], statements: list[_Statement]) -> None:
+def _check(kept: list[_Statement], host: dict[str, str], statements: list[_Statement]) -> None:
     """Raises SourceError for the first thing that the jail does not have, or must not."""
     bound = frozenset().union(*(one.binds for one in kept))
     for one in kept:

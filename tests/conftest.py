@@ -1,13 +1,17 @@
 """What all tests share: a small shop as a Task, warm jails, and the detector of what a test leaves behind."""
 
 import gc
+import importlib
 import json
 import os
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from gymnasium.envs.registration import registry
 
 from recall_env.sandbox import JailPool, shared_pool
 from recall_env.task import Solution, Task
@@ -104,6 +108,24 @@ def tasks_file(tmp_path: Path, tasks: TaskSet) -> Path:
     path = tmp_path / "shop.jsonl"
     path.write_text("".join(json.dumps(task.to_row()) + "\n" for task in tasks))
     return path
+
+
+@pytest.fixture
+def define(tmp_path, monkeypatch):
+    """define(text, name) -> the module; its ids and itself are gone after the test."""
+    before, loaded = dict(registry), set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def define(text, name="authored"):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    yield define
+    registry.clear()
+    registry.update(before)
+    for name in set(sys.modules) - loaded:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
