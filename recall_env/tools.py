@@ -103,6 +103,11 @@ class ToolEnv:
         return ToolEnv.from_rows([row], rubric)
 
 
+def has_splits(env: type[ToolEnv]) -> bool:
+    """Whether its tasks lie in a folder, a file for each split; else every split is all of them."""
+    return isinstance(env.tasks, str) and (env._folder / env.tasks).is_dir()
+
+
 _RESERVED = frozenset(name for name in vars(ToolEnv) if not name.startswith("_")) | {"source", "schemas", "setup"}
 
 
@@ -123,6 +128,8 @@ def _read_class(cls: type[ToolEnv], names: list[str]) -> None:
         raise EnvError(f"{place}: its source cannot be read; put the class into a file")
     if "<locals>" in cls.__qualname__ or "." in cls.__qualname__:
         raise EnvError(f"{place}: define it at the top level of its file, not inside of {cls.__qualname__}")
+    if any(parameter.default is parameter.empty for parameter in _given_to_init(cls)):
+        raise EnvError(f"{place}: its __init__ is called without arguments; let setup(self, state) take what differs")
     hosts = [part for part in cls.__mro__ if issubclass(part, ToolEnv) and part is not ToolEnv]
     for part in hosts:
         if part.__module__ != cls.__module__:
@@ -163,6 +170,11 @@ def _signature(cls: type, name: str, function: Callable[..., Any], hints: Hints)
     if isinstance(inspect.getattr_static(cls, name), staticmethod | classmethod):
         raise HintError("a tool is a plain method, with self")
     return read_signature(name, function, hints, dict(vars(cls)))
+
+
+def _given_to_init(cls: type) -> list[inspect.Parameter]:
+    parameters = inspect.signature(cls).parameters.values()
+    return [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
 
 
 def _setup(cls: type, place: str) -> str | None:

@@ -113,19 +113,20 @@ def tasks_file(tmp_path: Path, tasks: TaskSet) -> Path:
 @pytest.fixture
 def define(tmp_path, monkeypatch):
     """define(text, name) -> the module; its ids and itself are gone after the test."""
-    before, loaded = dict(registry), set(sys.modules)
+    before, defined = dict(registry), []
     monkeypatch.syspath_prepend(tmp_path)
 
     def define(text, name="authored"):
         (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
         importlib.invalidate_caches()
+        defined.append(name)
         return importlib.import_module(name)
 
     yield define
     registry.clear()
     registry.update(before)
-    for name in set(sys.modules) - loaded:
-        del sys.modules[name]
+    for name in defined:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -211,6 +211,7 @@ def a_tool(signature: str = "self, a: int", name: str = "get", doc: str = '"""Ge
         (a_class("x = 1", more=", id='Contrib/Bad-v0'"), "class Bad has no tools; mark methods with @tool"),
         (a_class(a_tool(), more=", id='Bad-v0'"), "the id 'Bad-v0' is not of the form Namespace/Name-v0"),
         (a_class(a_tool(), more=", id='ReCall/Bad-v0'"), "ids of the namespace ReCall are ReCall's own"),
+        (a_class("def __init__(self, n): pass\n" + a_tool()), "its __init__ is called without arguments"),
         (a_class("def setup(self): pass\n" + a_tool()), r"expected `def setup\(self, state\)`"),
         (
             a_class(a_tool(body="return numpy.pi"), "import numpy"),

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent.parent
 def made(define, tmp_path, monkeypatch):
     """A package, whose module is forgotten after the test."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    return create("lamp_shop", tmp_path / "lamps")
+    yield create("lamp_shop", tmp_path / "lamps")
+    sys.modules.pop("lamp_shop", None)
 
 
 def test_the_class_has_at_most_15_lines(made):
