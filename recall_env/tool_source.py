@@ -64,14 +64,13 @@ def jail_source(text: str, tools: Tools) -> str:
     roots = {tools.class_name, *(record.__qualname__.partition(".")[0] for record in _classes_of(tools))}
     kept = _reached(statements, roots)
     _check(kept, host, statements)
-    taken = frozenset().union(*(one.binds for one in kept))
-    lines = list(_functions(tools, taken, frozenset().union(*(one.uses for one in kept)), kept))
+    made = _functions(tools, kept)
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     nodes = [*future, *(one.node for one in kept)]
     blocks = [
         ast.unparse(node) + ("" if _is_import(node) and _is_import(after) else "\n") for node, after in pairwise(nodes)
     ]
-    return "\n".join([*blocks, ast.unparse(nodes[-1]) + "\n", *lines]) + "\n"
+    return "\n".join([*blocks, ast.unparse(nodes[-1]) + "\n", "\n\n".join(made)]) + "\n"
 
 
 def _host_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -178,7 +177,7 @@ def _quoted(node: ast.stmt) -> Iterator[str]:
 def _reached(statements: list[_Statement], roots: set[str]) -> list[_Statement]:
     """What defines a name that is needed, and what changes data that is needed; in the file's order."""
     needed, kept = set(roots), set[int]()
-    bound = frozenset().union(*(one.binds for one in statements))
+    bound = _union(one.binds for one in statements)
     while True:
         data = {name for at in kept for name in statements[at].binds if not isinstance(statements[at].node, _NAMED)}
         for at, one in enumerate(statements):
@@ -193,7 +192,7 @@ def _reached(statements: list[_Statement], roots: set[str]) -> list[_Statement]:
 
 def _check(kept: list[_Statement], host: dict[str, str], statements: list[_Statement]) -> None:
     """Raises SourceError for the first thing that the jail does not have, or must not."""
-    bound = frozenset().union(*(one.binds for one in kept))
+    bound = _union(one.binds for one in kept)
     for one in kept:
         for node in ast.walk(one.node):
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -241,31 +240,38 @@ def _classes_of(tools: Tools) -> Iterator[type]:
             yield from parameter.kind.classes
 
 
-def _functions(tools: Tools, taken: frozenset[str], used: frozenset[str], kept: list[_Statement]) -> Iterator[str]:
+def _functions(tools: Tools, kept: list[_Statement]) -> list[str]:
     """The generated end of the source: what rebuilds records, the one object, a function for `setup` and each tool."""
-    at = next(one.node.lineno for one in kept if tools.class_name in one.binds)
+    taken = _union(one.binds for one in kept)
     env = _free("_env", taken)
-    for record, fields in tools.records.items():
-        yield _record(record, tools.record_names[record], fields) + "\n"
-    yield f"{env} = {tools.class_name}()\n"
+    made = [_record(record, tools.record_names[record], fields) for record, fields in tools.records.items()]
+    made.append(f"{env} = {tools.class_name}()")
     if tools.setup:
         wait = "await " if tools.setup.startswith("async") else ""
-        yield f"{tools.setup} setup(state):\n    return {wait}{env}.setup(state)\n"
-    functions = [_function(signature, env) for signature in tools.signatures]
-    used |= {name.id for text in functions for name in ast.walk(ast.parse(text)) if isinstance(name, ast.Name)} - {
-        parameter.name for signature in tools.signatures for parameter in signature.parameters
-    }
+        made.append(f"{tools.setup} setup(state):\n    return {wait}{env}.setup(state)")
+    made += [_function(signature, env) for signature in tools.signatures]
+    used = _union([*(one.uses for one in kept), *(_statement(ast.parse(text).body[0]).uses for text in made)])
+    if wrong := next(_clashes(tools, taken, used), None):
+        raise SourceError(next(one.node.lineno for one in kept if tools.class_name in one.binds), wrong)
+    return made
+
+
+def _clashes(tools: Tools, taken: frozenset[str], used: frozenset[str]) -> Iterator[str]:
+    """What the functions of the tools, or their parameters, would hide."""
     for signature in tools.signatures:
         if signature.name in taken or signature.name in used:
             whose = "the file has another" if signature.name in taken else "the tools use Python's own"
-            raise SourceError(at, f"tool {signature.name!r}: {whose} {signature.name}; give the tool another name")
+            yield f"tool {signature.name!r}: {whose} {signature.name}; give the tool another name"
         for parameter in signature.parameters:
             if parameter.name in _rebuilding(signature):
                 name = f"tool {signature.name!r}: parameter {parameter.name!r}"
-                raise SourceError(at, f"{name} hides what the tool's arguments are made with; give it another name")
+                yield f"{name} hides what the tool's arguments are made with; give it another name"
     if "setup" in taken:
-        raise SourceError(at, "the file has a setup of its own besides the class's; give it another name")
-    yield "\n\n".join(functions)
+        yield "the file has a setup besides the class's own; give it another name"
+
+
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)
 
 
 def _rebuilding(signature: Signature) -> set[str]:

@@ -246,6 +246,37 @@ def test_a_class_that_was_typed_at_a_prompt_is_asked_into_a_file():
         exec(a_class(a_tool()), {"__name__": "nowhere"})
 
 
+def test_a_class_inside_of_the_class_an_alias_and_a_tool_called_item_all_work(define, shared_jail):
+    text = '''
+    from enum import Enum
+    from recall_env import ToolEnv, tool
+
+    class Kind(Enum):
+        Z = "z"
+
+    Alias = Kind
+
+    class Shelf(ToolEnv):
+        class Kind(Enum):
+            A = "a"
+
+        rows = {}
+
+        @tool
+        def item(self, kinds: list[Alias], own: Kind = Kind.A, pair: tuple[int, Alias] = (1, Alias.Z)) -> str:
+            """Item."""
+            self.rows[own] = kinds
+            return repr((self.rows, pair))
+    '''
+    shelf = define(text).Shelf
+    session = shared_jail.open(shelf.source)
+    try:
+        said = session.call("item", {"kinds": ["z"]}).value
+    finally:
+        session.close()
+    assert said == "({<Kind.A: 'a'>: [<Kind.Z: 'z'>]}, (1, <Kind.Z: 'z'>))"
+
+
 def test_hints_as_texts_keep_what_is_not_required(define, shared_jail):
     text = '''
     from __future__ import annotations
