@@ -1,4 +1,5 @@
-"""recall-env: list, show, play, eval, new, doctor. Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage."""
+"""recall-env: list, show, play, eval, new, doctor, serve. Data on stdout, words on stderr; exit 0 good, 1 failed,
+2 usage."""
 
 import json
 import sys
@@ -14,9 +15,11 @@ from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, evaluate, play
 from recall_env.nearest import did_you_mean, listed
+from recall_env.new import new_package
 from recall_env.packages import installed, loaded, one_of
 from recall_env.registry import SYNTOOL_ID, point_id, resolve
 from recall_env.sandbox.broker import read_addresses
+from recall_env.serve_command import serve
 from recall_env.taskset import TaskSet, built_in_names
 from recall_env.terminal import Hand, progress, say, signature, table, task_line
 
@@ -215,17 +218,8 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command("new")
-def new_package(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="of the package, as it will be imported: my_tools")],
-    folder: Annotated[Path | None, typer.Option(help="where; default: a folder of that name, here")] = None,
-) -> None:
-    """A package with an environment in it, to be changed into yours. Example: recall-env new my_tools"""
-    from recall_env.new import create
-
-    made, module = create(name, folder)
-    print(made)
-    say(f"next: recall-env check {made}\n      recall-env play {made} gold\n      edit {module}")
+app.command()(serve)
+app.command("new")(new_package)
 
 
 def main() -> None:

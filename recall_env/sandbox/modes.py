@@ -31,13 +31,14 @@ class PerCallSession:
     def __init__(self, start: Start, source: str, state: Any) -> None:
         self._start, self._source, self._state = start, source, state
         self._next: Episode | None = _finish(self._begin())
+        self._current: Episode | None = None  # in a call
         self._stands = True  # the next one has its source loaded
         self._closed = False
 
     def call(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult:
         if self._closed:
             raise SandboxFailure("this session is closed; open another one")
-        episode = self._next or self._begin()
+        episode = self._current = self._next or self._begin()
         self._next = None
         try:
             if not self._stands:
@@ -45,14 +46,19 @@ class PerCallSession:
             result = episode.call(name, arguments, timeout_s)
         finally:
             episode.close()
+            self._current = None
         if not self._closed:
             self._next, self._stands = self._begin(), False
+        if self._closed and self._next is not None:  # meanwhile, by another thread
+            self._next.close()
         return result
 
     def close(self) -> None:
+        """Also from another thread, in the middle of a call, which then fails."""
         self._closed = True
-        if self._next is not None:
-            self._next.close()
+        for episode in (self._next, self._current):
+            if episode is not None:
+                episode.close()
 
     def _begin(self) -> Episode:
         return _begin(self._start, self._source, self._state, "stateful")

@@ -20,24 +20,33 @@ GUEST_FILES = tuple(
     ).split()
 )
 PYTHON_FLAGS = ("-s", "-S", "-B")
-ENVIRONMENT = ("PYTHONHASHSEED=0", "PYTHONUTF8=1")
+# The last: with many processors, the C library reserves 64 MiB of address space for each of a tool's threads.
+ENVIRONMENT = ("PYTHONHASHSEED=0", "PYTHONUTF8=1", "MALLOC_ARENA_MAX=2")
 IDS_PER_JAIL = 1 << 16
 FIRST_OUTSIDE_ID = 1 << 30  # above what useradd and subuid files hand out
 SYSTEM_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib64")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 # The filter of the whole jail, zygote included; seccomp.py's comes on top of it in every episode. clone3 must look
-# absent (ENOSYS), or the C library does not fall back to clone, whose flags a filter can read. 428-433 and 442 are
-# the new mount calls, which this Kafel does not know by name.
+# absent (ENOSYS), or the C library does not fall back to clone, whose flags a filter can read. 428-433 and 442 are the
+# new mount calls, which this Kafel does not know by name. What every process may do and what yet reaches beyond the
+# jail is refused too: sync writes out the whole machine, io_setup draws on one count for all of it, flock locks a
+# library for everyone, fcntl's 1026 (F_NOTIFY) watches who opens one, getsockopt's 77 (SO_PEERPIDFD) is a handle on
+# the host's process, setsockopt (SO_PASSCRED) gives a socket a name that other episodes can send to, and socketpair of
+# a strange family makes the kernel load a module. Arguments are compared as 64 bits, of which the kernel reads 32:
+# hence the masks.
 OUTER_POLICY = """
 POLICY recall_outer {
   KILL { ptrace, process_vm_readv, process_vm_writev, bpf, userfaultfd, perf_event_open, keyctl, add_key, request_key,
-    open_by_handle_at, kexec_load, init_module, finit_module, delete_module, swapon, swapoff, reboot, syslog, acct,
-    quotactl, iopl, ioperm, modify_ldt, io_uring_setup, io_uring_enter, io_uring_register, pidfd_getfd,
+    open_by_handle_at, kexec_load, kexec_file_load, init_module, finit_module, delete_module, swapon, swapoff, reboot,
+    syslog, acct, quotactl, iopl, ioperm, modify_ldt, io_uring_setup, io_uring_enter, io_uring_register, pidfd_getfd,
     SYSCALL[428], SYSCALL[429], SYSCALL[430], SYSCALL[431], SYSCALL[432], SYSCALL[433], SYSCALL[442] },
   ERRNO(1) { mbind, move_pages, migrate_pages, memfd_create, execveat, clock_settime, settimeofday, adjtimex,
-    sethostname, setdomainname, shmget, shmat, semget, msgget, mq_open, inotify_init, inotify_init1, fanotify_init,
-    chroot, pivot_root, umount, mknod, mknodat, personality, socket(domain) { domain != 1 } },
+    clock_adjtime, sethostname, setdomainname, shmget, shmat, semget, msgget, mq_open, inotify_init, inotify_init1,
+    fanotify_init, chroot, pivot_root, umount, mknod, mknodat, personality, name_to_handle_at, kcmp, io_setup, sync,
+    syncfs, flock, setsockopt, socket(domain) { domain != 1 }, socketpair(domain) { domain != 1 },
+    fcntl(fd, cmd) { (cmd & 0xffffffff) == 1026 },
+    getsockopt(fd, level, optname) { (level & 0xffffffff) == 1 && (optname & 0xffffffff) == 77 } },
   ERRNO(38) { clone3 }
 }
 USE recall_outer DEFAULT ALLOW

@@ -248,6 +248,11 @@ class JailPool:
     def closed(self) -> bool:
         return self._closed
 
+    @property
+    def rung(self) -> str | None:
+        """What the jails stand on (jail.LADDER), by name; None before the first one was started."""
+        return next((shard.jail.rung.name for shard in self._shards if shard is not None), None)
+
     def close(self) -> None:
         self._closed = True
         self._at_end()

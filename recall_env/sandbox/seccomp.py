@@ -1,10 +1,11 @@
 """The system-call filter that an episode puts on itself after isolation; it cannot be taken off again.
 
-Under nsjail it is the second one: the first (OUTER_POLICY in jail.py) holds for the whole jail, the zygote included,
-so it has to leave fork, namespaces, mounts and user ids alone; `episode_filter` takes them away. Small on purpose: it
-is installed once per episode. Without nsjail there is no first one, and `lone_filter` holds all of both, and what
-Landlock leaves open. Refused calls fail with EPERM, so that a tool which tries `os.fork` gets an ordinary exception; a
-foreign calling convention kills.
+Under nsjail it is the second one: the first (OUTER_POLICY in nsjail_config.py) holds for the whole jail, the zygote
+included, so it has to leave fork, namespaces, mounts and user ids alone; `episode_filter` takes them away. Small on
+purpose: it is installed once per episode. Without nsjail there is no first one, and `lone_filter` holds all of both,
+and what Landlock leaves open. Refused calls fail with EPERM, so that a tool which tries `os.fork` gets an ordinary
+exception; a foreign calling convention kills. Calls newer than those we know look absent, whatever they will be:
+libraries fall back, and statmount, for one, would tell host paths.
 Runs inside the jail. Standard library only.
 """
 
@@ -17,13 +18,19 @@ NR_AT, ARCH_AT, ARG_AT = 0, 4, 16  # offsets in struct seccomp_data; arguments a
 CLONE_THREAD = 0x00010000
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 PR_SET_NAME, PR_GET_NAME = 15, 16
+AF_UNIX, SO_PEERPIDFD = 1, 77
+F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY = 8, 10, 15, 1026
 X32_BIT = 0x40000000
+FIRST_UNKNOWN = 440  # process_madvise; from 424 on, numbers are the same on all architectures
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE = {"x86_64": 56, "aarch64": 220}
 PRCTL = {"x86_64": 157, "aarch64": 167}
 SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
+FCNTL = {"x86_64": 72, "aarch64": 25}
+SOCKETPAIR = {"x86_64": 53, "aarch64": 199}
+GETSOCKOPT = {"x86_64": 55, "aarch64": 209}
 REFUSED = {  # name: (x86_64, aarch64); None where the architecture does not have it
     "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
@@ -39,7 +46,8 @@ REFUSED = {  # name: (x86_64, aarch64); None where the architecture does not hav
 FATAL = {  # as in OUTER_POLICY: nothing but an attack makes them
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "bpf": (321, 280),
     "userfaultfd": (323, 282), "perf_event_open": (298, 241), "keyctl": (250, 219), "add_key": (248, 217),
-    "request_key": (249, 218), "open_by_handle_at": (304, 265), "kexec_load": (246, 104), "init_module": (175, 105),
+    "request_key": (249, 218), "open_by_handle_at": (304, 265), "kexec_load": (246, 104), "kexec_file_load": (320, 294),
+    "init_module": (175, 105),
     "finit_module": (313, 273), "delete_module": (176, 106), "swapon": (167, 224), "swapoff": (168, 225),
     "reboot": (169, 142), "syslog": (103, 116), "acct": (163, 89), "quotactl": (179, 60), "iopl": (172, None),
     "ioperm": (173, None), "modify_ldt": (154, None), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
@@ -59,7 +67,8 @@ REFUSED_ALONE = {  # refused by OUTER_POLICY too, or harmless in namespaces and 
     "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None),
     "utimensat": (280, 88), "futimesat": (261, None), "setxattr": (188, 5), "lsetxattr": (189, 6),
     "fsetxattr": (190, 7), "setxattrat": (463, 463), "removexattr": (197, 14), "lremovexattr": (198, 15),
-    "fremovexattr": (199, 16), "removexattrat": (466, 466), "file_setattr": (469, 469),
+    "fremovexattr": (199, 16), "removexattrat": (466, 466), "file_setattr": (469, 469), "setsockopt": (54, 208),
+    "name_to_handle_at": (303, 264), "io_setup": (206, 0), "sync": (162, 81), "syncfs": (306, 267), "flock": (73, 32),
 }  # fmt: skip
 TGKILL = {"x86_64": 234, "aarch64": 131}
 CLONE3, ENOSYS = 435, 0x00050026  # must look absent, or the C library does not fall back to clone
@@ -81,6 +90,9 @@ def lone_filter(machine: str, pid: int) -> list[Instruction]:
         (JEQ, 0, 1, CLONE3),
         (RET, 0, 0, ENOSYS),
         *_with_argument(TGKILL[machine], 0, (JEQ, 1, 0, pid)),
+        *_with_argument(SOCKETPAIR[machine], 0, (JEQ, 1, 0, AF_UNIX)),
+        *_with_argument(GETSOCKOPT[machine], 2, (JEQ, 0, 1, SO_PEERPIDFD)),
+        *_without(FCNTL[machine], 1, (F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY)),  # signals to others
         *_by_argument(machine),
     ]
 
@@ -110,8 +122,17 @@ def _refusals(machine: str, table: dict[str, tuple[int | None, int | None]], act
 def _by_argument(machine: str) -> list[Instruction]:
     """The end of a program: calls that are allowed in one form, then everything else."""
     return [
+        (JGE, 0, 1, FIRST_UNKNOWN),
+        (RET, 0, 0, ENOSYS),
         *_with_argument(CLONE[machine], 0, (JSET, 1, 0, CLONE_THREAD)),
-        *_with_argument(PRLIMIT64[machine], 2, (JEQ, 1, 0, 0)),  # to read them
+        # To read them. Both halves of the pointer: one to a multiple of 4 GiB has nothing in its low half.
+        (JEQ, 0, 6, PRLIMIT64[machine]),
+        (LD_W_ABS, 0, 0, ARG_AT + 8 * 2),
+        (JEQ, 0, 2, 0),
+        (LD_W_ABS, 0, 0, ARG_AT + 8 * 2 + 4),
+        (JEQ, 1, 0, 0),
+        (RET, 0, 0, EPERM),
+        (RET, 0, 0, ALLOW),
         *_with_argument(SCHED_SETATTR[machine], 0, (JEQ, 1, 0, 0)),  # one's own (turns.py); nobody can raise it
         (JEQ, 0, 5, PRCTL[machine]),
         (LD_W_ABS, 0, 0, ARG_AT),
@@ -131,6 +152,18 @@ def _with_argument(number: int, index: int, allowed_when: Instruction) -> list[I
         allowed_when,
         (RET, 0, 0, EPERM),
         (RET, 0, 0, ALLOW),
+    ]
+
+
+def _without(number: int, index: int, values: tuple[int, ...]) -> list[Instruction]:
+    """Refuse system call `number` where the low half of an argument is one of these."""
+    count = len(values)
+    return [
+        (JEQ, 0, count + 3, number),
+        (LD_W_ABS, 0, 0, ARG_AT + 8 * index),
+        *((JEQ, count - at, 0, value) for at, value in enumerate(values)),
+        (RET, 0, 0, ALLOW),
+        (RET, 0, 0, EPERM),
     ]
 
 

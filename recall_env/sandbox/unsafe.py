@@ -24,6 +24,7 @@ from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
 from recall_env.sandbox.limits import CEILING, Limits
 from recall_env.sandbox.modes import open_session
+from recall_env.sandbox.nsjail_config import ENVIRONMENT
 from recall_env.sandbox.session import Mode, Session
 
 WARNING = (
@@ -49,7 +50,7 @@ class PlainProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self.scratch,
-            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
+            env={**os.environ, **dict(pair.split("=") for pair in ENVIRONMENT)},
             pass_fds=(sock.fileno(),),
             start_new_session=True,  # a group of its own, so that what it forks can be ended with it
         )
