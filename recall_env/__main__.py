@@ -1,8 +1,11 @@
-"""recall-env: list, show, play, eval, new, doctor, serve. Data on stdout, words on stderr; exit 0 good, 1 failed,
-2 usage."""
+"""recall-env: list, show, play, eval, replay, rescore, new, doctor, serve.
+
+Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage.
+"""
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +15,14 @@ import typer
 
 from recall_env.agent import AGENTS, ChatAgent
 from recall_env.env import SynToolEnv
+from recall_env.episode_file import LinesFile, Transcript, origin_of, record
 from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, evaluate, play
 from recall_env.nearest import did_you_mean, listed
 from recall_env.new import new_package
 from recall_env.packages import installed, loaded, one_of
 from recall_env.registry import SYNTOOL_ID, point_id, resolve
+from recall_env.rubric import load_rubric
 from recall_env.sandbox.broker import read_addresses
 from recall_env.serve_command import serve
 from recall_env.taskset import TaskSet, built_in_names
@@ -32,7 +37,12 @@ Dataset = Annotated[str, typer.Option(help="built-in name, .parquet or .jsonl fi
 Split = Annotated[str | None, typer.Option(help="split of the dataset; default: all of it")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 Dialect = Annotated[str, typer.Option(help="hermes, recall or submit")]
-RubricName = Annotated[str | None, typer.Option("--rubric", help="answer, progress or recall; default: its own")]
+RubricName = Annotated[
+    str | None,
+    typer.Option("--rubric", help="answer, progress, recall, or a .toml or .json file; default: its own"),
+]
+EpisodeFile = Annotated[Path, typer.Argument(metavar="FILE", help="of eval or play --output, or of a training run")]
+Elsewhere = Annotated[str | None, typer.Option("--dataset", help="instead of the dataset that the file names")]
 Sandbox = Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")]
 Services = Annotated[
     list[str] | None, typer.Option("--service", metavar="NAME=URL", help="where a service is that tasks name; repeat")
@@ -115,6 +125,7 @@ def play_one(
     api_key: ApiKey = None,
     temperature: Temperature = 0.7,
     max_tokens: MaxTokens = 1024,
+    output: Annotated[Path | None, typer.Option(help="write the episode to this file, for replay and rescore")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Play one episode and print it; exit 1 if gold is not rewarded. Example: recall-env play ReCall/SynTool-v0 gold"""
@@ -128,12 +139,16 @@ def play_one(
     settings = Settings(
         dialect=dialect, rubric=rubric or _rubric(target), max_turns=max_turns, sandbox=sandbox, services=services
     )
-    env = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings))
+    _check_folder(output)
+    env, transcript = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings)), Transcript()
     try:
         env.reset(seed=seed)  # chooses the task
-        messages, infos, reward = play(env, agent_of(env.task, seed, env.dialect), env.task, seed)
+        messages, infos, reward = play(env, agent_of(env.task, seed, env.dialect), env.task, seed, transcript)
     finally:
         env.close()
+    if output is not None:
+        with LinesFile(output) as file:
+            file.write(record(env.task, seed, origin_of(env, tasks), transcript).to_json())
     last = infos[-1]
     if as_json:
         print(json.dumps({"messages": messages, "info": last, "reward": reward}, indent=1, ensure_ascii=False))
@@ -165,7 +180,9 @@ def evaluate_agent(
     api_key: ApiKey = None,
     temperature: Temperature = 0.7,
     max_tokens: MaxTokens = 1024,
-    output: Annotated[Path | None, typer.Option(help="write all results, every episode included, to this file")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="write the result to this .json, and every episode to a .jsonl beside it")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Success of an agent over n tasks, k episodes each, with its 95% interval.
@@ -175,14 +192,16 @@ def evaluate_agent(
     tasks, chosen = _named(target, dataset, split)
     tasks = TaskSet([tasks.by_id(chosen)], tasks.name) if chosen is not None else tasks.spread(n)
     agent_of = _agent_of(agent, (base_url, model, api_key, temperature, max_tokens))
-    if output is not None and not output.parent.is_dir():
-        raise RecallError(f"--output: there is no folder {output.parent}")
+    _check_folder(output)
+    if output is not None and output.suffix == ".jsonl":
+        raise RecallError("--output: give the result a name that ends in .json; the .jsonl beside it has the episodes")
     name = model if agent == "model" else agent
     services = read_addresses(service or [])
     settings = Settings(
         dialect=dialect, rubric=rubric or _rubric(target), max_turns=max_turns, sandbox=sandbox, services=services
     )
-    with progress(len(tasks) * k) as on_episode:
+    episodes = output.with_suffix(".jsonl") if output is not None else None
+    with progress(len(tasks) * k) as on_episode, LinesFile(episodes) if episodes else nullcontext() as file:
         result = evaluate(
             tasks,
             agent_of,
@@ -192,13 +211,49 @@ def evaluate_agent(
             concurrency=concurrency,
             settings=settings,
             on_episode=on_episode,
+            on_record=(lambda played: file.write(played.to_json())) if file else None,
         )
     print(result.to_json() if as_json else table(result))
     if output is not None:
         output.write_text(result.to_json() + "\n")
-        say(f"wrote {output}")
+        say(f"wrote {output}, and the episodes to {episodes}; next: recall-env replay {episodes}")
     if result.overall.episodes == 0:
         raise RecallError(f"no episode counted; the first fault: {result.episodes[0].fault_text}")
+
+
+@app.command("replay")
+def replay_episodes(
+    file: EpisodeFile,
+    index: Annotated[int | None, typer.Option(help="only this episode, from 0; default: all", min=0)] = None,
+    dataset: Elsewhere = None,
+    split: Split = None,
+    sandbox: Sandbox = "nsjail",
+    service: Services = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play stored episodes again; show the first byte that differs, exit 1. Example: recall-env replay result.jsonl"""
+    from recall_env import replay
+
+    where = {"index": index, "dataset": dataset, "split": split, "sandbox": sandbox}
+    if not replay.run(file, **where, services=read_addresses(service or []), as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command("rescore")
+def rescore_episodes(
+    file: EpisodeFile,
+    rubric: Annotated[str | None, typer.Option(help="as in eval; default: the one it was played under")] = None,
+    dataset: Elsewhere = None,
+    split: Split = None,
+    ask: Annotated[str, typer.Option(help="judges for verdicts: never, missing (not in the file) or anew")] = "never",
+    as_json: AsJson = False,
+) -> None:
+    """Old and new reward of stored episodes. Example: recall-env rescore result.jsonl --rubric progress"""
+    from recall_env import rescore
+
+    chosen = None if rubric is None else load_rubric(rubric)
+    if not rescore.run(file, chosen, dataset=dataset, split=split, ask=ask, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -273,6 +328,11 @@ def _contributed() -> list[dict[str, Any]]:
 def _rubric(target: str) -> str:
     """What an environment is scored by when nobody says otherwise."""
     return one_of(target) or "answer"
+
+
+def _check_folder(output: Path | None) -> None:
+    if output is not None and not output.parent.is_dir():
+        raise RecallError(f"--output: there is no folder {output.parent}")
 
 
 def _agent_of(kind: str, endpoint: tuple[str | None, str | None, str | None, float, int], *others: str):

@@ -2,12 +2,12 @@
 
 import json
 import random
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from recall_env.dialect import DIALECTS, Dialect
 from recall_env.dialect.base import Message, call_text
+from recall_env.endpoint import Endpoint, one_line, refuse
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean
 from recall_env.schema import function_of
@@ -15,7 +15,6 @@ from recall_env.task import Task
 from recall_env.tool_call import ToolCall
 
 _ABOUT_THE_REQUEST = frozenset([400, 413, 422])
-_RETRIED = frozenset([408, 409, 425, 429, 500, 502, 503, 504])
 
 
 class AgentFailure(RecallError):
@@ -106,9 +105,8 @@ class ChatAgent:
     ):
         """base_url: up to and with /v1. retries: after the first attempt; waits 1, 2, 4 ... s between them."""
         self.base_url, self.model = base_url.rstrip("/"), model
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._endpoint = Endpoint(base_url, api_key=api_key, timeout_s=timeout_s, retries=retries, failure=AgentFailure)
         self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
-        self._timeout_s, self._retries = timeout_s, retries
         self._tool_choice = "auto"
         self._has_answered = False
 
@@ -118,62 +116,35 @@ class ChatAgent:
         body: dict[str, Any] = {"model": self.model, "messages": _portable(messages), **self._sampling}
         if tools:
             body |= {"tools": tools, "tool_choice": self._tool_choice}
-        reply = self._request("POST", "/chat/completions", body)
+        reply = self._endpoint.request("POST", "/chat/completions", body)
         if reply.status_code == 400 and tools and self._tool_choice == "auto" and "tool" in reply.text:
             # vLLM without a tool-call parser refuses "auto"; with "none" it still shows the model the tools.
-            second = self._request("POST", "/chat/completions", body | {"tool_choice": "none"})
+            second = self._endpoint.request("POST", "/chat/completions", body | {"tool_choice": "none"})
             if second.status_code < 400:
                 self._tool_choice, reply = "none", second
         if self._has_answered and reply.status_code in _ABOUT_THE_REQUEST:
-            raise TurnRefused(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}")
-        self._refuse(reply)
+            raise TurnRefused(f"{reply.url}: HTTP {reply.status_code}: {one_line(reply.text)}")
+        refuse(reply)
         self._has_answered = True
         try:
             message = reply.json()["choices"][0]["message"]
         except (ValueError, LookupError, TypeError) as e:
-            raise AgentFailure(f"{self.base_url}: the reply is no chat completion: {_one_line(reply.text)}") from e
+            raise AgentFailure(f"{self.base_url}: the reply is no chat completion: {one_line(reply.text)}") from e
         return _as_text(message)
 
     def check(self) -> None:
         """Raise RecallError when the endpoint does not answer or does not serve the model."""
-        reply = self._request("GET", "/models", None)
+        reply = self._endpoint.request("GET", "/models", None)
         if reply.status_code == 404:
             return  # not every server lists its models
-        self._refuse(reply)
+        refuse(reply)
         try:
             served = [entry["id"] for entry in reply.json()["data"]]
         except (ValueError, LookupError, TypeError) as e:
-            raise RecallError(f"{self.base_url}/models: not a list of models: {_one_line(reply.text)}") from e
+            raise RecallError(f"{self.base_url}/models: not a list of models: {one_line(reply.text)}") from e
         if self.model not in served:
             hint = did_you_mean(self.model, served) or f"; it serves {', '.join(served) or 'none'}"
             raise RecallError(f"{self.base_url} does not serve {self.model!r}{hint}")
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None):
-        import requests
-
-        url, problem = self.base_url + path, ""
-        for attempt in range(self._retries + 1):
-            if attempt:
-                time.sleep(2.0 ** (attempt - 1))
-            try:
-                reply = requests.request(method, url, json=body, headers=self._headers, timeout=self._timeout_s)
-            except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as e:
-                raise RecallError(f"{url}: not a URL; write it like http://localhost:8000/v1") from e
-            except requests.exceptions.InvalidSchema as e:
-                raise RecallError(f"{url}: not an HTTP URL; write it like http://localhost:8000/v1") from e
-            except requests.exceptions.Timeout:
-                problem = f"no answer within {self._timeout_s:g} s"
-            except requests.exceptions.RequestException as e:
-                problem = f"{type(e).__name__}; is the server running?"
-            else:
-                if reply.status_code not in _RETRIED:
-                    return reply
-                problem = f"HTTP {reply.status_code}: {_one_line(reply.text)}"
-        raise AgentFailure(f"{url}: {problem} (tried {self._retries + 1} times)")
-
-    def _refuse(self, reply) -> None:
-        if reply.status_code >= 400:
-            raise RecallError(f"{reply.url}: HTTP {reply.status_code}: {_one_line(reply.text)}")
 
 
 def _after_thinking(dialect: Dialect) -> str:
@@ -204,8 +175,3 @@ def _as_text(message: dict[str, Any]) -> str:
         fields = {"name": function["name"], "arguments": function["arguments"]}  # a JSON text, which hermes accepts
         parts.append(f"<tool_call>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_call>")
     return "\n".join(part for part in parts if part)
-
-
-def _one_line(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -67,7 +67,7 @@ def same_answer(answer: str, truth: str) -> bool:
     answer, truth = normalised(answer), normalised(truth)
     if answer == truth:
         return True
-    left, right = _as_number(answer), _as_number(truth)
+    left, right = as_number(answer), as_number(truth)
     if left is None or right is None:
         return False
     if left == left.to_integral_value() and right == right.to_integral_value():
@@ -87,7 +87,8 @@ def normalised(text: str) -> str:
     return _LEADING_ARTICLE.sub("", text.removesuffix(".").strip() or text)
 
 
-def _as_number(text: str) -> Decimal | None:
+def as_number(text: str) -> Decimal | None:
+    """The number that a `normalised` text is, and nothing else; None when it is none."""
     if not _NUMBER.fullmatch(text) or not any(letter.isdigit() for letter in text.split("e")[0]):
         return None
     return Decimal(text.replace(",", ""))

@@ -69,8 +69,22 @@ class ToolRunner:
         SandboxFailure when the second jail broke too or does not repeat what the first one answered.
         """
         refusal = self._refusal(call)
-        if refusal is not None:
-            return refusal
+        return self._reach(call) if refusal is None else refusal
+
+    def look(self, function: str) -> ToolResult:
+        """What a function of the source returns that the model is not shown: for rubrics, after the last turn.
+
+        Raises what `run` raises.
+        """
+        return self._reach(ToolCall(function))
+
+    def close(self) -> None:
+        """End the session. Closing twice is harmless."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _reach(self, call: ToolCall) -> ToolResult:
         try:
             result = self._call(call)
         except SandboxUnavailable:
@@ -81,12 +95,6 @@ class ToolRunner:
             result = self._call(call)
         self._done.append((call, result))
         return result
-
-    def close(self) -> None:
-        """End the session. Closing twice is harmless."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
 
     def _refusal(self, call: ToolCall) -> ToolResult | None:
         if call.error is not None:

@@ -1,7 +1,7 @@
 """SynToolEnv: one Task as a Gymnasium environment. Text in, text out; tools run in the episode's own jail.
 
 The rules of an episode: turns, the end, the reward, what `info` says. Not here: the form of the text (dialect/),
-checks and retries of calls (calls.py), rewards (rubric.py), the jail (sandbox/).
+checks and retries of calls (calls.py), rewards (rubric/), the jail (sandbox/).
 """
 
 import copy
@@ -17,7 +17,7 @@ from recall_env.answer import EXTRACTORS
 from recall_env.calls import Telemetry, ToolRunner, bounded
 from recall_env.dialect import DIALECTS, Dialect
 from recall_env.dialect.base import Message, Turn
-from recall_env.errors import EnvError, RecallError, SandboxFailure, SandboxUnavailable, TaskError
+from recall_env.errors import EnvError, JudgeFailure, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.packages import rubric_of
 from recall_env.rubric import Episode, PlayedTurn, Rubric, Score, Termination
@@ -29,9 +29,7 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
 
-_LONE_SURROGATE = re.compile(
-    "[\ud800-\udfff]"
-)  # no text: an endpoint's JSON may hold some, no file or tokenizer takes it
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHOICES = ("task", "index", "id")
 _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
 
@@ -43,7 +41,8 @@ class SynToolEnv(gym.Env[str, str]):
     OpenAI messages), tool_calls (index, name, arguments, status, value, stdout, error), failure (None | "agent" |
     "tool" | "infra"), valid (False only for infra). At reset also tools (schemas for the chat template) and seed (of
     the session). At the end also answer, termination ("answer" | "max_turns" | "infra"), success, score (total,
-    values). The same seed and actions give the same `info`; wall-clock figures are in `telemetry()`.
+    values; verdicts where a judge gave any), final_state where the rubric asks for it, and fault, the reason, where
+    valid is False. The same seed and actions give the same `info`; wall-clock figures are in `telemetry()`.
     """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (Gymnasium reads a plain dict)
@@ -66,10 +65,10 @@ class SynToolEnv(gym.Env[str, str]):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
-        draws one by its seed. rubric: a name, a Rubric, or the contributed environment whose own it is. gate: refuse,
-        at reset, a source with findings (`recall_env.gate`). sandbox: a kind that `recall_env.sandbox.shared_pool`
-        knows, or a Pool. services: name -> address, of those that tools may ask when their task names them
-        (`recall_env.sandbox.broker`).
+        draws one by its seed. rubric: a Rubric, what `load_rubric` takes, or the contributed environment whose own it
+        is. gate: refuse, at reset, a source with findings (`recall_env.gate`). sandbox: a kind that
+        `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those that tools may ask when
+        their task names them (`recall_env.sandbox.broker`).
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -84,8 +83,10 @@ class SynToolEnv(gym.Env[str, str]):
         self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
         self.rubric = rubric_of(rubric)
+        if self.rubric.state_functions and self.dialect.mode != "stateful":
+            raise RecallError(f"the dialect {dialect} keeps no state between calls, so StateEquals cannot look at any")
         self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks
-        self._task_id, self._gate = task_id, gate
+        self._task_id, self.gate = task_id, gate
         self._broker = shared_broker(services or {})
         self._task: Task | None = None
         self._runner: ToolRunner | None = None
@@ -107,6 +108,11 @@ class SynToolEnv(gym.Env[str, str]):
         """The Task of this episode, truth and gold included: for agents that cheat (GoldAgent) and for scoring."""
         return self._task
 
+    @property
+    def services(self) -> Mapping[str, str]:
+        """Name -> address, of those that tools may ask."""
+        return self._broker.addresses
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Begin an episode. options: at most one of "task" (a Task, or a row as a dict), "index", "id".
 
@@ -118,7 +124,7 @@ class SynToolEnv(gym.Env[str, str]):
         # Drawn before the task, so that a task has the same world whether it was drawn or named.
         self._seed = int(self.np_random.integers(2**31))
         self._task = self._choose(options or {})
-        check_playable(self._task, self.dialect, gate=self._gate, services=self._broker.addresses)
+        check_playable(self._task, self.dialect, gate=self.gate, services=self._broker.addresses)
         self._telemetry = Telemetry()
         self._runner = ToolRunner(
             self._task,
@@ -152,7 +158,7 @@ class SynToolEnv(gym.Env[str, str]):
             raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
         start = time.perf_counter()
         try:
-            return self._step(_LONE_SURROGATE.sub("\ufffd", action))
+            return self._step(as_text(action))
         except EnvError as error:
             self._end()
             where = f"{self._dataset if self._tasks is None else self.tasks.name} task {self._task.id}"
@@ -188,7 +194,8 @@ class SynToolEnv(gym.Env[str, str]):
                 raise
             except SandboxFailure as failure:
                 results.append((call, ToolResult("sandbox_failure", error_message=str(failure))))
-                return self._void(action, results)
+                self._turns.append(PlayedTurn(self.dialect.prefill + action, tuple(results)))
+                return self._void(results, failure)
         self._turns.append(PlayedTurn(self.dialect.prefill + action, tuple(results)))
         if not turn.calls:
             return self._finish([], results, self._answer(turn), "answer")
@@ -211,32 +218,35 @@ class SynToolEnv(gym.Env[str, str]):
         answer: str | None,
         termination: Termination,
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        score = self._score(Episode(self._task, tuple(self._turns), answer, termination))
+        try:
+            state = {name: self._runner.look(name) for name in self.rubric.state_functions}
+            score = self.rubric.score(Episode(self._task, tuple(self._turns), answer, termination, state))
+        except SandboxUnavailable:
+            raise
+        except (SandboxFailure, JudgeFailure) as failure:
+            return self._void(results, failure)
         unanswered = termination == "answer" and answer is None
         info = self._info(messages, results, "agent" if unanswered else _blame(results))
+        if state:
+            info["final_state"] = {name: _result_info(result) for name, result in state.items()}
         self._add_end(info, answer, termination, score)
         observation = self.dialect.observation(messages) if messages else ""
         return observation, score.total, termination == "answer", termination != "answer", info
 
-    def _void(self, action: str, results: list[tuple[ToolCall, ToolResult]]) -> tuple[str, float, bool, bool, dict]:
-        """The end of an episode that our own fault broke. Nothing of the fault is shown to the model."""
-        self._turns.append(PlayedTurn(self.dialect.prefill + action, tuple(results)))
+    def _void(self, results: list[tuple[ToolCall, ToolResult]], failure: RecallError) -> tuple:
+        """The end of an episode that our own fault or a judge's broke. Nothing of it is shown to the model."""
         info = self._info([], results, "infra")
-        info["valid"] = False
-        self._add_end(info, None, "infra", Score(0.0, dict.fromkeys(self.rubric.parts, 0.0)))
+        info["valid"], info["fault"] = False, str(failure)
+        self._add_end(info, None, "infra", Score(0.0, dict.fromkeys(self.rubric.names, 0.0)))
         return "", 0.0, False, True, info
-
-    def _score(self, episode: Episode) -> Score:
-        try:
-            return self.rubric.score(episode)
-        except Exception as error:
-            raise EnvError(f"the rubric raised {type(error).__name__}: {error}") from error
 
     def _add_end(self, info: dict[str, Any], answer: str | None, termination: Termination, score: Score) -> None:
         self._end()
         info["answer"], info["termination"] = answer, termination
         info["success"] = score.values["answer"] == 1.0
         info["score"] = {"total": score.total, "values": dict(score.values)}
+        if score.verdicts:
+            info["score"]["verdicts"] = copy.deepcopy(score.verdicts)
 
     def _info(
         self, messages: list[Message], results: list[tuple[ToolCall, ToolResult]], failure: str | None
@@ -324,16 +334,22 @@ def _blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
     return "agent" if statuses & AGENT_STATUSES else "tool"
 
 
+def as_text(action: str) -> str:
+    """An action as the environment reads it: an endpoint's JSON may hold lone surrogates, no file or tokenizer does."""
+    return _LONE_SURROGATE.sub("\ufffd", action)
+
+
 def _call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
-    error = None
-    if result.error_type or result.error_message:
-        error = {"type": result.error_type, "message": result.error_message}
     return {
         "index": index,
         "name": call.name,
         "arguments": copy.deepcopy(call.arguments),
-        "status": result.status,
-        "value": copy.deepcopy(result.value),
-        "stdout": result.stdout,
-        "error": error,
+        **_result_info(result),
     }
+
+
+def _result_info(result: ToolResult) -> dict[str, Any]:
+    error = None
+    if result.error_type or result.error_message:
+        error = {"type": result.error_type, "message": result.error_message}
+    return {"status": result.status, "value": copy.deepcopy(result.value), "stdout": result.stdout, "error": error}

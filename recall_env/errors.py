@@ -19,3 +19,7 @@ class SandboxFailure(RecallError):
 
 class SandboxUnavailable(SandboxFailure):
     """This machine cannot jail tools at all; the text says which step fails and how to lift it."""
+
+
+class JudgeFailure(RecallError):
+    """A judge gave no verdict, after retries. Nobody's move: the episode is void, not lost."""

@@ -13,7 +13,9 @@ from recall_env.agent import Agent, AgentFailure, TurnRefused
 from recall_env.dialect import Dialect
 from recall_env.dialect.base import Message
 from recall_env.env import SynToolEnv
+from recall_env.episode_file import EpisodeRecord, Transcript, origin_of, record
 from recall_env.errors import EnvError, RecallError
+from recall_env.rubric import Rubric
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 
@@ -25,7 +27,7 @@ class Settings:
     """How episodes are played; recorded with the result."""
 
     dialect: str = "hermes"
-    rubric: str = "answer"
+    rubric: str | Rubric = "answer"
     max_turns: int = 10
     sandbox: str = "nsjail"
     services: Mapping[str, str] = field(default_factory=dict)  # name -> address
@@ -89,7 +91,11 @@ class Evaluation:
     episodes: list[Played] = field(repr=False)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        rubric = self.settings.rubric
+        settings = replace(self.settings, rubric="")
+        written = asdict(replace(self, settings=settings))
+        written["settings"]["rubric"] = rubric.to_dict() if isinstance(rubric, Rubric) else rubric
+        return json.dumps(written, indent=1, ensure_ascii=False)
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
@@ -112,11 +118,13 @@ def evaluate(
     concurrency: int = 8,
     settings: Settings | None = None,
     on_episode: Callable[[Played], None] | None = None,
+    on_record: Callable[[EpisodeRecord], None] | None = None,
 ) -> Evaluation:
     """Play every task k times.
 
     agent_of: (task, seed, dialect) -> an Agent of one episode. agent: its name, for the record.
-    on_episode: called after each, one at a time, from worker threads.
+    on_episode: called after each with its result; on_record: with all of it, in the order of tasks. Both one at a time,
+    from worker threads.
     The first error that is no fault of one episode (no jail on
     this machine, a bad task, an endpoint that refuses) stops all and is raised.
     """
@@ -125,13 +133,14 @@ def evaluate(
     settings = settings or Settings()
 
     def play_one(index: int, sample: int) -> Played:
-        played = _play_and_tell(tasks[index], agent_of, settings, sample, seed + index * k + sample)
-        if on_episode is not None:
-            with telling:
+        played, whole = _play_and_tell(tasks, index, agent_of, settings, sample, seed + index * k + sample)
+        with telling:
+            if on_episode is not None:
                 on_episode(played)
+            records.add(index * k + sample, whole)
         return played
 
-    telling = threading.Lock()
+    telling, records = threading.Lock(), _InOrder(on_record or (lambda whole: None))
     pairs = [(index, sample) for index in range(len(tasks)) for sample in range(k)]
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="recall-eval") as executor:
         try:
@@ -146,39 +155,77 @@ def evaluate(
     return _summed_up(tasks, agent, settings, k, seed, played)
 
 
-def play(env: SynToolEnv, agent: Agent, task: Task, seed: int) -> tuple[list[Message], list[dict[str, Any]], float]:
-    """One episode: its messages, assistant turns included; the info of each step; the reward."""
+class _InOrder:
+    """Hands records on by their numbers, from 0, whatever the order in which they come."""
+
+    def __init__(self, hand_on: Callable[[EpisodeRecord], None]):
+        self._hand_on, self._next = hand_on, 0
+        self._waiting: dict[int, EpisodeRecord] = {}
+
+    def add(self, number: int, record: EpisodeRecord) -> None:
+        self._waiting[number] = record
+        while self._next in self._waiting:
+            self._hand_on(self._waiting.pop(self._next))
+            self._next += 1
+
+
+def play(
+    env: SynToolEnv, agent: Agent, task: Task, seed: int, transcript: Transcript | None = None
+) -> tuple[list[Message], list[dict[str, Any]], float]:
+    """One episode: its messages, assistant turns included; the info of each step; the reward.
+
+    transcript: filled as the episode goes, for who wants what was played of one that raises.
+    """
+    transcript = Transcript() if transcript is None else transcript
     _, info = env.reset(seed=seed, options={"task": task})
-    messages, tools, infos, reward, ended = list(info["messages"]), info["tools"], [], 0.0, False
+    transcript.begin(info)
+    ended = False
     while not ended:
         # A served model has not been given the prefill, so it may open the thought itself.
-        action = agent.act(messages, tools).removeprefix(env.dialect.prefill)
+        action = agent.act(transcript.messages, transcript.tools).removeprefix(env.dialect.prefill)
         _, reward, terminated, truncated, info = env.step(action)
-        messages += [{"role": "assistant", "content": env.dialect.prefill + action}, *info["messages"]]
-        infos.append(info)
+        transcript.step(env.dialect.prefill + action, reward, info)
         ended = terminated or truncated
-    return messages, infos, reward
+    return transcript.messages, transcript.infos, transcript.reward
 
 
-def _play_and_tell(task: Task, agent_of, settings: Settings, sample: int, seed: int) -> Played:
-    env = SynToolEnv(**asdict(settings), tasks=TaskSet([task]))
+def _play_and_tell(
+    tasks: TaskSet, index: int, agent_of, settings: Settings, sample: int, seed: int
+) -> tuple[Played, EpisodeRecord]:
+    task, transcript = tasks[index], Transcript()
+    env = SynToolEnv(**vars(settings), tasks=TaskSet([task]))
     empty = Played(task.id, task.family, sample, seed, False, 0.0, 0, 0, 0, None, None)
+    played, status = empty, None
     try:
-        _, infos, reward = play(env, agent_of(task, seed, env.dialect), task, seed)
+        play(env, agent_of(task, seed, env.dialect), task, seed, transcript)
     except TurnRefused as error:  # a failure like any other, or a long-winded agent would be spared its worst episodes
-        return replace(empty, termination="refused", fault_text=str(error))
+        played, status = replace(empty, termination="refused", fault_text=str(error)), "refused"
     except EnvError as error:
-        return _faulty(empty, "env", str(error))
+        played, status = _faulty(empty, "env", str(error)), "env_error"
     except AgentFailure as error:
-        return _faulty(empty, "infra", str(error))
+        played, status = _faulty(empty, "infra", str(error)), "infra"
+    else:
+        played = _outcome(empty, transcript)
     finally:
         env.close()
-    last, calls = infos[-1], [call for info in infos for call in info["tool_calls"]]
+    origin = origin_of(env, tasks)
+    return played, record(task, seed, origin, transcript, status=status, fault=played.fault_text)
+
+
+def _outcome(empty: Played, transcript: Transcript) -> Played:
+    last, calls = transcript.infos[-1], transcript.tool_calls
     if not last["valid"]:
-        return _faulty(empty, "infra", calls[-1]["error"]["message"])
-    failed = sum(call["status"] != "ok" for call in calls)
-    outcome = (last["success"], reward, len(infos), len(calls), failed, last["termination"], last["answer"])
-    return Played(task.id, task.family, sample, seed, *outcome)
+        return _faulty(empty, "infra", last["fault"])
+    return replace(
+        empty,
+        success=last["success"],
+        reward=transcript.reward,
+        turns=len(transcript.infos),
+        calls=len(calls),
+        failed_calls=sum(call["status"] != "ok" for call in calls),
+        termination=last["termination"],
+        answer=last["answer"],
+    )
 
 
 def _faulty(empty: Played, fault: str, text: str) -> Played:

@@ -17,7 +17,7 @@ from gymnasium.envs.registration import registry
 
 from recall_env.entry_points import points_of
 from recall_env.errors import EnvError, RecallError
-from recall_env.nearest import did_you_mean, listed
+from recall_env.nearest import listed
 from recall_env.registry import ENTRY_POINT, contribute
 
 if TYPE_CHECKING:
@@ -108,17 +108,12 @@ def class_of(reference: str) -> "type[ToolEnv]":
 
 
 def rubric_of(rubric: "str | Rubric") -> "Rubric":
-    """A Rubric by its name, or by the contributed environment that has it. Raises RecallError with the nearest name."""
-    from recall_env.rubric import RUBRICS
+    """A Rubric, what `load_rubric` takes, or the contributed environment that has one. Raises RecallError."""
+    from recall_env.rubric import load_rubric
 
-    while isinstance(rubric, str) and rubric not in RUBRICS:
-        reference = reference_of(rubric)
-        if reference is None:
-            raise RecallError(
-                f"no rubric {rubric!r}{did_you_mean(rubric, RUBRICS) or '.'} There are: {listed(RUBRICS)}"
-            )
+    while isinstance(rubric, str) and (reference := reference_of(rubric)) is not None:
         rubric = class_of(reference).rubric
-    return RUBRICS[rubric] if isinstance(rubric, str) else rubric
+    return load_rubric(rubric) if isinstance(rubric, str) else rubric
 
 
 def loaded(offer: Offer) -> "TaskSet":

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 _ROW_KEYS = ("data_source", "question", "ability", "reward_model", "extra_info")
 EXTRA_INFO_KEYS = (
     *("id", "env", "func_schemas", "solution", "state", "family", "difficulty", "n_calls", "services", "license"),
-    *("extractor", "limits"),
+    *("extractor", "limits", "final_state"),
 )
 
 
@@ -42,6 +42,7 @@ class Task:
     source: Python that defines the tools. schemas: their OpenAI tool schemas. ground_truth: the accepted answers.
     state: plain JSON, given to the source's `setup(state)`. extractor: names one of `answer.EXTRACTORS`.
     services: the host's services its tools may ask. limits: fields of `sandbox.Limits` that differ for this task.
+    final_state: plain JSON, what a rubric's StateEquals expects; like the ground truth it stays on the host.
     extra: unknown keys of the row by level ("row", "reward_model", "extra_info", "solution", "calls").
     The last two fields keep the row's own form: `schemas_text` is the JSON as it stood there (the `recall` dialect
     pastes it into its prompt), `truth_is_text` that the ground truth was one text and no list.
@@ -63,6 +64,7 @@ class Task:
     ability: str = "re_call"
     extractor: str | None = None
     limits: Mapping[str, int | float] = field(default_factory=dict)
+    final_state: Any = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     schemas_text: str | None = field(default=None, compare=False)
     truth_is_text: bool = False
@@ -83,6 +85,8 @@ class Task:
     def content_hash(self) -> str:
         """SHA-256 of what is played and scored (question, tools, state, truth): two ids may share one content."""
         content = [self.question, self.source, list(self.schemas), list(self.ground_truth), self.state]
+        if self.final_state is not None:
+            content.append(self.final_state)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -171,6 +175,7 @@ def _read_row(row: Row, where: str) -> Task:
         ability=top.text("ability", default=""),
         extractor=_extractor(info),
         limits=_limits(info),
+        final_state=info.json("final_state"),
         extra={level: unknown for level, unknown in extra.items() if unknown},
         schemas_text=schemas_text if isinstance(schemas_text, str) else None,
         truth_is_text=truth_is_text,
@@ -275,6 +280,8 @@ def _write_row(task: Task) -> Row:
         info["solution"] = json.dumps(fields, ensure_ascii=False)
     if task.state is not None:
         info["state"] = json.dumps(task.state, ensure_ascii=False)
+    if task.final_state is not None:
+        info["final_state"] = json.dumps(task.final_state, ensure_ascii=False)
     if task.services and task.services != placeholders(task.source):  # ReCall's own rows do not have the key
         info["services"] = list(task.services)
     if task.limits:

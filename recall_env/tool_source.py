@@ -17,6 +17,7 @@ from recall_env.hints import Kind
 from recall_env.tool_schema import Signature
 
 HOST_ATTRIBUTES = ("tasks", "rubric")
+HOOKS = {"setup": "state", "final_state": ""}  # methods that are no tools, and what the host calls them with
 _ANSWERS = ("ground_truth", "solution")
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 _DEFINITIONS = (*_NAMED, ast.Assign, ast.AnnAssign, ast.TypeAlias)
@@ -40,7 +41,7 @@ class Tools:
     signatures: tuple[Signature, ...]
     records: dict[type, dict[str, Kind]]
     record_names: dict[type, str]
-    setup: str | None  # "def" or "async def", of its method; None without one
+    hooks: dict[str, str]  # method -> "def" or "async def": setup(state) and final_state(), where there are any
 
 
 @dataclass(frozen=True)
@@ -246,9 +247,10 @@ def _functions(tools: Tools, kept: list[_Statement]) -> list[str]:
     env = _free("_env", taken)
     made = [_record(record, tools.record_names[record], fields) for record, fields in tools.records.items()]
     made.append(f"{env} = {tools.class_name}()")
-    if tools.setup:
-        wait = "await " if tools.setup.startswith("async") else ""
-        made.append(f"{tools.setup} setup(state):\n    return {wait}{env}.setup(state)")
+    for name, definition in tools.hooks.items():
+        wait = "await " if definition.startswith("async") else ""
+        call = f"{name}({HOOKS[name]})"
+        made.append(f"{definition} {call}:\n    return {wait}{env}.{call}")
     made += [_function(signature, env) for signature in tools.signatures]
     used = _union([*(one.uses for one in kept), *(_statement(ast.parse(text).body[0]).uses for text in made)])
     if wrong := next(_clashes(tools, taken, used), None):
@@ -266,8 +268,9 @@ def _clashes(tools: Tools, taken: frozenset[str], used: frozenset[str]) -> Itera
             if parameter.name in _rebuilding(signature):
                 name = f"tool {signature.name!r}: parameter {parameter.name!r}"
                 yield f"{name} hides what the tool's arguments are made with; give it another name"
-    if "setup" in taken:
-        yield "the file has a setup besides the class's own; give it another name"
+    for name in HOOKS:
+        if name in taken:
+            yield f"the file has a {name} besides the class's own; give it another name"
 
 
 def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from recall_env.nearest import did_you_mean, listed
 from recall_env.task import EXTRA_INFO_KEYS, Row, Task
 from recall_env.taskset import TaskSet, files_of_split
 from recall_env.tool_schema import Signature, read_signature
-from recall_env.tool_source import SourceError, Tools, jail_source, record_name, top_level_names
+from recall_env.tool_source import HOOKS, SourceError, Tools, jail_source, record_name, top_level_names
 
 if TYPE_CHECKING:
     from recall_env.rubric import Rubric
@@ -40,7 +40,8 @@ class ToolEnv:
     tasks: a file of JSON Lines beside the class's own, a folder of such files (one a split), or the lines themselves
     as dicts. A line has `question` and `ground_truth`, and may have what a row's extra_info may: `state`, `solution`.
     rubric: a name in `recall_env.rubric.RUBRICS`, or a Rubric.
-    setup(self, state), where there is one, is called at the start of each episode with the state of its task.
+    setup(self, state), where there is one, is called at the start of each episode with the state of its task, and
+    final_state(self) at its end, where the rubric compares that (StateEquals); the model sees neither.
     source, schemas: what a row holds; made when the class is defined. In the jail there is no ToolEnv: `self` is a
     plain object, without tasks and rubric.
 
@@ -108,7 +109,7 @@ def has_splits(env: type[ToolEnv]) -> bool:
     return isinstance(env.tasks, str) and (env._folder / env.tasks).is_dir()
 
 
-_RESERVED = frozenset(name for name in vars(ToolEnv) if not name.startswith("_")) | {"source", "schemas", "setup"}
+_RESERVED = frozenset(name for name in vars(ToolEnv) if not name.startswith("_")) | {"source", "schemas", *HOOKS}
 
 
 def _members(cls: type) -> dict[str, None]:
@@ -154,7 +155,7 @@ def _read_class(cls: type[ToolEnv], names: list[str]) -> None:
         signatures=tuple(signatures),
         records=hints.records,
         record_names=record_names,
-        setup=_setup(cls, place),
+        hooks=_hooks(cls, place),
     )
     try:
         cls.source = jail_source(text, tools)
@@ -177,13 +178,16 @@ def _given_to_init(cls: type) -> list[inspect.Parameter]:
     return [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
 
 
-def _setup(cls: type, place: str) -> str | None:
-    setup = getattr(cls, "setup", None)
-    if setup is None:
-        return None
-    if len(inspect.signature(setup).parameters) != 2:
-        raise EnvError(f"{place}: expected `def setup(self, state)`")
-    return "async def" if inspect.iscoroutinefunction(setup) else "def"
+def _hooks(cls: type, place: str) -> dict[str, str]:
+    hooks = {}
+    for name, argument in HOOKS.items():
+        if hasattr(cls, name):
+            method = getattr(cls, name)
+            expected = ["self", argument] if argument else ["self"]
+            if len(inspect.signature(method).parameters) != len(expected):
+                raise EnvError(f"{place}: expected `def {name}({', '.join(expected)})`")
+            hooks[name] = "async def" if inspect.iscoroutinefunction(method) else "def"
+    return hooks
 
 
 def _lines(cls: type[ToolEnv], split: str | None) -> list[tuple[Any, int, str]]:

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from recall_env.dialect import DIALECTS
-from recall_env.env import check_playable
+from recall_env.env import SynToolEnv, check_playable
 from recall_env.errors import RecallError
-from recall_env.nearest import did_you_mean, listed
-from recall_env.rubric import RUBRICS
 from recall_env.sandbox import diagnose, shared_pool
 from recall_env.sandbox.broker import Broker, read_addresses
 from recall_env.task import Task
@@ -33,9 +31,10 @@ GIB = 2**30
 def check(config: Config) -> None:
     """Raises RecallError, one line, for the first thing that would make the run fail later."""
     model_folder(config.model.path)
-    if config.env.rubric not in RUBRICS:
-        hint = did_you_mean(config.env.rubric, RUBRICS) or f"; there are: {listed(RUBRICS)}"
-        raise RecallError(f"env.rubric: no rubric {config.env.rubric!r}{hint}")
+    try:
+        SynToolEnv(dialect=config.env.dialect, rubric=config.env.rubric)
+    except RecallError as e:
+        raise RecallError(f"env.rubric: {e}") from e
     if config.engine.kind == "vllm" and importlib.util.find_spec("vllm") is None:
         raise RecallError("engine.kind = vllm, but vLLM is not installed: pip install -e '.[vllm]' (CPU: see README)")
     if config.run.wandb != "off" and importlib.util.find_spec("wandb") is None:

@@ -88,7 +88,9 @@ class Rollout:
 
     def _begin(self, play: Play, temperature: float) -> None:
         slot = self._free.popleft()
-        trajectory = Trajectory(play.task.id, play.group, play.sample, play.seed, family=play.task.family)
+        task = play.task
+        trajectory = Trajectory(task.id, play.group, play.sample, play.seed, family=task.family)
+        trajectory.env_seed, trajectory.content_hash = play.env_seed, task.content_hash
         self._live[slot] = _Live(trajectory, play, temperature)
         self.pool.reset(slot, seed=play.env_seed, options={"task": play.task})
 
@@ -129,10 +131,12 @@ class Rollout:
             trajectory.tool_calls += [{"turn": turn - 1, **call} for call in info["tool_calls"]]
         if event.terminated or event.truncated:
             if not info["valid"]:
-                trajectory.fault = info["tool_calls"][-1]["error"]["message"]
+                trajectory.fault = info["fault"]
                 return [self._end(event.index, "infra")]
             trajectory.reward, trajectory.success = event.reward, info["success"]
-            trajectory.score = info["score"]["values"]
+            trajectory.score, trajectory.answer = info["score"]["values"], info["answer"]
+            trajectory.final_state = info.get("final_state", {})
+            trajectory.verdicts = info["score"].get("verdicts", {})
             return [self._end(event.index, "answer" if event.terminated else "max_turns")]
         if turn:
             ids = self.tokens.suffix(info["messages"], self.prefill)

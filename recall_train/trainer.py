@@ -16,6 +16,7 @@ import numpy as np
 
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
+from recall_env.episode_file import origin_of
 from recall_env.sandbox.broker import read_addresses
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
@@ -146,7 +147,7 @@ class Trainer:
             "perf/rollout_s": rollout_s, "perf/train_s": train_s, "perf/weight_sync_s": sync_s, "perf/step_s": step_s,
             "perf/trained_tokens_per_s": learned["batch/trained_tokens"] / max(train_s, 1e-9),
         }  # fmt: skip
-        with TrajectoryFile(self._trajectory_path("train"), self.ranks.rank) as file:
+        with self._trajectory_file("train", self.tasks) as file:
             for trajectory in played:
                 file.write(trajectory)
         log.log(self.state.step, values)
@@ -188,7 +189,7 @@ class Trainer:
             self._sync()
         for split, tasks in todo.items():
             bar = self.progress.phase(f"step {self.state.step} eval {split}", self.ranks.share(settings.n))
-            with TrajectoryFile(self._trajectory_path(f"eval-{split}"), self.ranks.rank) as file:
+            with self._trajectory_file(f"eval-{split}", tasks) as file:
                 watched = self._watched(bar)
 
                 def on_end(trajectory: Trajectory, file: TrajectoryFile = file, watched: Callable = watched) -> None:
@@ -245,9 +246,9 @@ class Trainer:
             raise KeyboardInterrupt
         self._stop_requested = True
 
-    def _trajectory_path(self, kind: str) -> Path:
-        step = self.state.step
-        return self.folder / "trajectories" / f"{kind}-{step:06d}.jsonl"
+    def _trajectory_file(self, kind: str, tasks: TaskSet) -> TrajectoryFile:
+        path = self.folder / "trajectories" / f"{kind}-{self.state.step:06d}.jsonl"
+        return TrajectoryFile(path, self.ranks.rank, origin=origin_of(make_env(self.config), tasks))
 
 
 def evaluate_checkpoint(config: Config, checkpoint: Path) -> list[EvalResult]:

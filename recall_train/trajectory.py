@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from recall_env.episode_file import FORMAT, LinesFile, Origin
+
 Status = Literal[
     "answer",  # the model gave an answer
     "max_turns",  # the environment's turn budget ran out
@@ -47,6 +49,11 @@ class Trajectory:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)  # as in info["tool_calls"], with the turn
     messages: list[dict[str, Any]] = field(default_factory=list)  # the same episode as text, for people
     fault: str | None = None  # what went wrong, when it was not the model
+    env_seed: int = 0  # given to the environment's reset; with content_hash and the actions it fixes the episode
+    content_hash: str = ""  # of the Task
+    answer: str | None = None
+    final_state: dict[str, Any] = field(default_factory=dict)  # as in info["final_state"]
+    verdicts: dict[str, Any] = field(default_factory=dict)  # of judges
 
     @property
     def valid(self) -> bool:
@@ -70,32 +77,33 @@ class Trajectory:
 
 
 class TrajectoryFile:
-    """Trajectories as JSON lines, in ASCII: a tool's value may hold a lone surrogate, which no encoding writes.
+    """Trajectories as an episode file with tokens: what `recall-env replay` and `rescore` read, and more.
 
-    Written beside its final name and renamed at the end: a file is whole or absent.
+    Whole or absent: written beside its final name and renamed at the end.
     """
 
-    def __init__(self, path: Path, rank: int = 0):
+    def __init__(self, path: Path, rank: int = 0, *, origin: Origin):
+        """origin: of every trajectory in it."""
         self.path = path if rank == 0 else path.with_stem(f"{path.stem}-rank{rank}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.path.with_suffix(".partial")
-        self._file = self._partial.open("w")
+        self._shared = {"format": FORMAT, "origin": dataclasses.asdict(origin)}
+        self._file = LinesFile(self.path)
 
     def write(self, trajectory: Trajectory) -> None:
-        self._file.write(json.dumps(dataclasses.asdict(trajectory)) + "\n")
+        self._file.write(json.dumps({**self._shared, **dataclasses.asdict(trajectory)}))
 
     def __enter__(self) -> "TrajectoryFile":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        if error is None:
-            self._partial.replace(self.path)
-        else:
-            self._partial.unlink()
+        self._file.__exit__(kind, error, trace)
 
 
 def read_trajectories(path: Path) -> list[Trajectory]:
     """What TrajectoryFile wrote, equal to what was given to it."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Trajectory(**{**row, "turns": [Turn(**turn) for turn in row["turns"]]}) for row in rows]
+    return [_read(**row) for row in rows]
+
+
+def _read(*, format: int, origin: dict[str, Any], turns: list[dict[str, Any]], **row: Any) -> Trajectory:
+    return Trajectory(**row, turns=[Turn(**turn) for turn in turns])

@@ -1,12 +1,9 @@
 """Agents, the one behind a chat endpoint on a real HTTP server of the loopback."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
+from chat_endpoint import Endpoint, said
 
-import recall_env.agent
+import recall_env.endpoint
 from recall_env.agent import AgentFailure, ChatAgent, GoldAgent, RandomAgent, TurnRefused
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
@@ -17,57 +14,11 @@ from recall_env.taskset import TaskSet
 TOOLS = [{"type": "function", "function": {"name": "total"}}]
 
 
-class Endpoint:
-    """Answers each request with the next (status, body) of its script, and keeps what it was asked."""
-
-    def __init__(self, *script):
-        self.script, self.requests = list(script), []
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                length = int(self.headers["Content-Length"])
-                endpoint.requests.append((self.path, dict(self.headers), json.loads(self.rfile.read(length))))
-                self.reply()
-
-            def do_GET(self):
-                endpoint.requests.append((self.path, dict(self.headers), None))
-                self.reply()
-
-            def reply(self):
-                status, body = endpoint.script.pop(0)
-                body = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     waited = []
-    monkeypatch.setattr(recall_env.agent.time, "sleep", waited.append)
+    monkeypatch.setattr(recall_env.endpoint.time, "sleep", waited.append)
     return waited
-
-
-def said(content, **fields):
-    return 200, {"choices": [{"message": {"role": "assistant", "content": content, **fields}}]}
 
 
 QUESTION = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]

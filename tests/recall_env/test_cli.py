@@ -117,9 +117,57 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, argume
     assert words in err and err.startswith("recall-env: ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["list", "show", "play", "eval", "new", "doctor"])
+@pytest.mark.parametrize("command", ["list", "show", "play", "eval", "replay", "rescore", "new", "doctor"])
 def test_the_help_of_every_command_has_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and f"recall-env {command}" in " ".join(out.split("Example:", 1)[1].split()).replace(
         "recall- env", "recall-env"
     )
+
+
+def test_an_evaluation_is_replayed_and_rescored_from_the_file_beside_it(run, tasks_file, tmp_path):
+    episodes = tmp_path / "result.jsonl"
+    arguments = ("ReCall/SynTool-v0", "gold", "--dataset", tasks_file, "-n", 3, "--output", tmp_path / "result.json")
+    assert run("eval", *arguments)[2].endswith(f"next: recall-env replay {episodes}\n")
+    code, out, err = run("replay", episodes)
+    assert (code, out, err) == (0, "", "3 equal, 0 differ, 0 void and not replayed\n")
+    episodes.write_text(episodes.read_text().replace('"value": 25.0', '"value": 26.0', 1))
+    code, out, err = run("replay", episodes)
+    assert code == 1 and err == "2 equal, 1 differ, 0 void and not replayed\n"
+    assert out == (
+        "result.jsonl line 1: task shop-0, seed 0\n  differs at turn 2, tool_calls[0].value, byte 1\n"
+        "    stored    2>>>6.0\n    replayed  2>>>5.0\n"
+    )
+    code, out, _ = run("replay", episodes, "--index", 0, "--json")
+    assert code == 1 and json.loads(out)["difference"]["byte"] == 1
+    code, out, err = run("rescore", episodes, "--rubric", "recall")
+    assert code == 0 and len(out.splitlines()) == 4 and "mean reward 1.0000 -> 0.0000; 3 changed, 0 not scored" in err
+    code, out, err = run("rescore", episodes, "--json")
+    assert [json.loads(line)["new"] for line in out.splitlines()] == [1.0, 1.0, 1.0] and "0 changed" in err
+
+
+def test_a_played_episode_is_replayed_from_its_file(run, tasks_file, tmp_path):
+    assert run("play", "ReCall/SynTool-v0", "gold", "--dataset", tasks_file, "--output", tmp_path / "one.jsonl")[0] == 0
+    assert run("replay", tmp_path / "one.jsonl")[0] == 0
+
+
+def test_a_rubric_of_ones_own_is_a_file_and_stands_in_the_result(run, tasks_file, tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text('answer = {weight = 0.5, part = "Exact"}\nfew = {weight = 0.5, part = "Budget", calls = 1}\n')
+    code, out, _ = run("play", "ReCall/SynTool-v0", "gold", "--dataset", tasks_file, "--rubric", mine, "--json")
+    assert code == 0 and json.loads(out)["info"]["score"]["values"] == {"answer": 1.0, "few": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["replay", "none.jsonl"], "none.jsonl: cannot be read"),
+        (["rescore", "none.jsonl", "--rubric", "anser"], "no rubric 'anser'; did you mean 'answer'?"),
+        (["rescore", "none.jsonl", "--ask", "anew"], "--ask needs --rubric"),
+        (["eval", "ReCall/SynTool-v0", "gold", "--output", "x.jsonl"], "give the result a name that ends in .json"),
+        (["play", "ReCall/SynTool-v0", "gold", "--output", "no/x.jsonl"], "there is no folder no"),
+    ],
+)
+def test_a_mistake_about_files_of_episodes_is_one_line(run, arguments, words):
+    code, out, err = run(*arguments)
+    assert code == 2 and out == "" and words in err and err.count("\n") == 1

@@ -271,6 +271,42 @@ def test_a_base_in_the_same_file_gives_its_tools_and_a_hosts_method_stays_outsid
         session.close()
 
 
+def test_a_rubric_of_ones_own_looks_at_the_final_state_that_no_schema_shows(define, shared_jail):
+    text = """
+    from recall_env import ToolEnv, tool
+    from recall_env.rubric import Exact, Rubric, StateEquals
+
+    class Light(ToolEnv, id="Contrib/Light-v0"):
+        tasks = [{"question": "Switch it on, and say so.", "ground_truth": "on", "final_state": {"on": True}}]
+        rubric = Rubric({"answer": (0, Exact()), "state": (1, StateEquals())})
+        on = False
+
+        def final_state(self):
+            return {"on": self.on}
+
+        @tool
+        def switch(self) -> None:
+            "Switch the light."
+            self.on = not self.on
+    """
+    light = define(text).Light
+    assert "StateEquals" not in light.source and len(light.schemas) == 1
+    rewards = []
+    for turns in (["\\boxed{on}"], ['<tool_call>{"name": "switch", "arguments": {}}</tool_call>', "\\boxed{off}"]):
+        env = gym.make("Contrib/Light-v0")
+        env.reset(seed=0)
+        rewards.append([env.step(turn)[1] for turn in turns][-1])
+        assert "unknown_tool" in str(gym_tool_calls(env, "final_state"))
+        env.close()
+    assert rewards == [0.0, 1.0]
+
+
+def gym_tool_calls(env, name):
+    """What comes of calling a tool first thing in an episode."""
+    env.reset(seed=0)
+    return env.step(f'<tool_call>{{"name": "{name}", "arguments": {{}}}}</tool_call>')[4]["tool_calls"]
+
+
 def test_a_class_is_plain_python_on_the_host(weather):
     env = weather()
     env.setup({"Paris": [1, 2]})

@@ -1,5 +1,6 @@
 """Trajectories out of real environments and jails, with scripted turns: the invariants of DESIGN section 7."""
 
+import json
 import random
 from collections import Counter
 
@@ -7,7 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recall_env.env import SynToolEnv
+from recall_env.episode_file import origin_of, read_episodes
 from recall_env.errors import RecallError, SandboxFailure
+from recall_env.replay import replay_file
+from recall_env.rescore import rescore_file
+from recall_env.rubric import RUBRICS
+from recall_env.taskset import TaskSet
 from recall_env.vector import EnvPool
 from recall_train.engine.scripted import ScriptedEngine
 from recall_train.ranks import Ranks
@@ -16,6 +23,7 @@ from recall_train.trajectory import Trajectory, TrajectoryFile, read_trajectorie
 
 CALL = '<tool_call>\n{"name": "get_price", "arguments": {"item": "lamp"}}\n</tool_call>'
 BAD_CALL = '<tool_call>\n{"name": "get_price", "arguments": {"item": 3}}\n</tool_call>'
+ORIGIN = origin_of(SynToolEnv(max_turns=4), None)
 RIGHT, WRONG = "The answer is \\boxed{12}", "The answer is \\boxed{13}"
 
 
@@ -207,7 +215,7 @@ def test_a_trajectory_file_gives_back_what_was_written(tmp_path):
     trajectory = Trajectory("a", 1, 2, 3, family="f")
     trajectory.add_context([1, 2])
     trajectory.add_turn([3, 4], [-0.25, -1e-7], 5, "stop")
-    with TrajectoryFile(tmp_path / "t.jsonl") as file:
+    with TrajectoryFile(tmp_path / "t.jsonl", origin=ORIGIN) as file:
         file.write(trajectory)
     assert read_trajectories(tmp_path / "t.jsonl") == [trajectory]
 
@@ -215,13 +223,13 @@ def test_a_trajectory_file_gives_back_what_was_written(tmp_path):
 @pytest.mark.parametrize("text", ["\u2028", "\x85", "\ud800", "\U0001f4a1", "\n"])
 def test_a_trajectory_file_holds_any_text_that_a_tool_may_return(tmp_path, text):
     trajectory = Trajectory("a", 0, 0, 0, tool_calls=[{"value": f"one{text}line"}])
-    with TrajectoryFile(tmp_path / "t.jsonl") as file:
+    with TrajectoryFile(tmp_path / "t.jsonl", origin=ORIGIN) as file:
         file.write(trajectory)
     assert read_trajectories(tmp_path / "t.jsonl") == [trajectory]
 
 
 def test_a_trajectory_file_that_was_not_finished_is_absent(tmp_path):
-    with pytest.raises(ZeroDivisionError), TrajectoryFile(tmp_path / "t.jsonl"):
+    with pytest.raises(ZeroDivisionError), TrajectoryFile(tmp_path / "t.jsonl", origin=ORIGIN):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
@@ -231,3 +239,21 @@ def test_seeds_of_different_parts_differ():
     parts = {tuple(rng.randrange(1000) for _ in range(3)) for _ in range(2000)}
     assert len({mix_seed(*p) for p in parts}) == len(parts)
     assert mix_seed(1, 2, 3) == mix_seed(1, 2, 3) < 2**63
+
+
+def test_a_trajectory_file_is_an_episode_file_that_replays_and_rescores(tokens, make_env, price_task, tmp_path):
+    tasks = tmp_path / "price.jsonl"
+    tasks.write_text(json.dumps(price_task.to_row()))
+    origin = origin_of(make_env(), TaskSet.load(tasks))
+    episodes = {"0.0": [CALL, RIGHT], "0.1": [BAD_CALL] * 4, "0.2": [CALL, "long " * 200], "0.3": [WRONG]}
+    rollout, pool = make_rollout(tokens, make_env, scripted(tokens, episodes.get))
+    with pool, TrajectoryFile(tmp_path / "t.jsonl", origin=origin) as file:
+        for trajectory in rollout.play([Play(price_task, 0, i, 7, i) for i in range(4)]):
+            file.write(trajectory)
+    statuses = {record.status for _, record in read_episodes(tmp_path / "t.jsonl")}
+    assert statuses == {"answer", "max_turns", "length"}
+    assert [one.outcome for one in replay_file(tmp_path / "t.jsonl")] == ["equal"] * 4
+    found = list(rescore_file(tmp_path / "t.jsonl"))
+    assert [one.new for one in found] == [one.old for one in found] and sum(one.old for one in found) == 1.0
+    progress = [one.new for one in rescore_file(tmp_path / "t.jsonl", RUBRICS["progress"])]
+    assert sorted(progress) == [0.0, 0.0, 0.0, 1.0]

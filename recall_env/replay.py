@@ -1,0 +1,264 @@
+"""recall-env replay: plays the episodes of a file again, in the jail, and finds the first byte that differs.
+
+Nothing of a file is believed that could do harm: it is played in the sandbox and with the services that the command
+line names, and judges answer from the file, asking nobody.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from recall_env.env import SynToolEnv
+from recall_env.episode_file import (
+    SCORED,
+    EpisodeRecord,
+    Origin,
+    Tasks,
+    Transcript,
+    origin_of,
+    read_episodes,
+    record,
+    rubric_of,
+    versions,
+)
+from recall_env.errors import EnvError, RecallError
+from recall_env.sandbox.limits import Limits
+from recall_env.sandbox.session import Pool
+from recall_env.task import Task
+from recall_env.terminal import say
+
+_VOID = ("infra", "env_error")  # what happened there is no fact about the task
+_AROUND = 40  # bytes shown on either side of the first one that differs
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One text of an episode: where it stands, and what it is."""
+
+    turn: int  # from 1; 0: what `reset` said
+    field: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first one of an episode. byte: of the field's text in UTF-8; None for a field that one side does not have."""
+
+    turn: int
+    field: str
+    byte: int | None
+    stored: str | None
+    replayed: str | None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a line came to. outcome: equal, differs, or void (lost when it was recorded, and so not played)."""
+
+    line: int
+    task_id: str
+    env_seed: int
+    outcome: str
+    difference: Difference | None = None
+    changed_task: str | None = None  # the hash of the task's content now, where it is another
+    notes: tuple[str, ...] = ()  # versions, limits and sandbox that are not those it was recorded with
+
+
+def replay(
+    episode: EpisodeRecord, task: Task, sandbox: str | Pool = "nsjail", services: dict[str, str] | None = None
+) -> EpisodeRecord:
+    """The same seed and actions once more: what is recorded of them now.
+
+    Raises what `SynToolEnv.reset` does. Where a step raises EnvError, the record says so.
+    """
+    origin = episode.origin
+    env = SynToolEnv(
+        dialect=origin.dialect,
+        rubric=rubric_of(episode).recalling(episode.verdicts),
+        max_turns=origin.max_turns,
+        sandbox=sandbox,
+        gate=origin.gate,
+        services=services,
+    )
+    played, status, fault, ended = Transcript(), None, None, False
+    try:
+        _, info = env.reset(seed=episode.env_seed, options={"task": task})
+        played.begin(info)
+        for action in episode.actions:
+            if ended:
+                break
+            _, reward, terminated, truncated, info = env.step(action)
+            played.step(env.dialect.prefill + action, reward, info)
+            ended = terminated or truncated
+    except EnvError as error:
+        status, fault = "env_error", str(error)
+    finally:
+        env.close()
+    return record(task, episode.env_seed, origin_of(env, None), played, status=status, fault=fault)
+
+
+def first_difference(stored: EpisodeRecord, replayed: EpisodeRecord) -> Difference | None:
+    """Turn by turn, in the order in which things happened."""
+    before, now = (list(_facts(episode, stored)) for episode in (stored, replayed))
+    known = {(fact.turn, fact.field) for fact in now}
+    for one, other in zip_longest(before, now):
+        if one == other:
+            continue
+        if one is not None and other is not None and (one.turn, one.field) == (other.turn, other.field):
+            at = _first_byte(one.text, other.text)
+            return Difference(one.turn, one.field, at, _window(one.text, at), _window(other.text, at))
+        if one is not None and (one.turn, one.field) not in known:
+            return Difference(one.turn, one.field, None, _window(one.text, 0), None)
+        return Difference(other.turn, other.field, None, None, _window(other.text, 0))
+    return None
+
+
+def replay_file(
+    file: Path,
+    *,
+    index: int | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    sandbox: str | Pool = "nsjail",
+    services: dict[str, str] | None = None,
+) -> Iterator[Replayed]:
+    """What every line came to, one at a time; with index, the one at this position, from 0."""
+    tasks, found = Tasks(dataset, split), False
+    for position, (line, episode) in enumerate(read_episodes(file)):
+        if index is not None and position != index:
+            continue
+        found = True
+        yield _replay_line(line, episode, tasks, sandbox, services)
+        if index is not None:
+            return
+    if not found:
+        raise RecallError(f"{file.name} holds no episode" + ("" if index is None else f" {index}; they count from 0"))
+
+
+def run(
+    file: Path,
+    *,
+    index: int | None,
+    dataset: str | None,
+    split: str | None,
+    sandbox: str,
+    services: dict[str, str],
+    as_json: bool,
+) -> bool:
+    """The command. Prints what differs as it is found; True when nothing does."""
+    counts = {"equal": 0, "differs": 0, "void": 0}
+    said: set[str] = set()
+    lines = replay_file(file, index=index, dataset=dataset, split=split, sandbox=sandbox, services=services)
+    for one in lines:
+        counts[one.outcome] += 1
+        for note in one.notes:
+            if note not in said:
+                said.add(note)
+                say(note)
+        if as_json:
+            print(json.dumps(asdict(one)), flush=True)
+        elif one.outcome == "differs":
+            print(_in_words(file, one), flush=True)
+    say(f"{counts['equal']} equal, {counts['differs']} differ, {counts['void']} void and not replayed")
+    return counts["differs"] == 0
+
+
+def _replay_line(
+    line: int, episode: EpisodeRecord, tasks: Tasks, sandbox: str | Pool, services: dict[str, str] | None
+) -> Replayed:
+    if episode.status in _VOID:
+        return Replayed(line, episode.task_id, episode.env_seed, "void")
+    task = tasks.of(episode)
+    changed = task.content_hash if task.content_hash != episode.content_hash else None
+    again = replay(episode, task, sandbox, services)
+    difference = first_difference(episode, again)
+    outcome = "equal" if difference is None and changed is None else "differs"
+    notes = _notes(episode.origin, sandbox)
+    return Replayed(line, episode.task_id, episode.env_seed, outcome, difference, changed, notes)
+
+
+def _facts(episode: EpisodeRecord, stored: EpisodeRecord) -> Iterator[Fact]:
+    """Everything that a replay must repeat: of the turns that the stored episode took, and of its end if it has one."""
+    turn, taken = 0, len(stored.actions)
+    for number, message in enumerate(episode.messages):
+        if message["role"] == "assistant":
+            turn += 1
+            if turn > taken:
+                break
+            yield Fact(turn, "action", message["content"])
+            yield from _call_facts(episode, turn)
+        else:
+            yield Fact(turn, f"messages[{number}].role", message["role"])
+            yield Fact(turn, f"messages[{number}].content", message["content"])
+    if stored.status not in SCORED:
+        return
+    yield Fact(turn, "status", episode.status + (f": {episode.fault}" if episode.fault else ""))
+    yield Fact(turn, "answer", _text(episode.answer))
+    for name, result in episode.final_state.items():
+        for key, value in result.items():
+            yield Fact(turn, f"final_state.{name}.{key}", _text(value))
+    for name, value in episode.score.items():
+        yield Fact(turn, f"score.{name}", _text(value))
+    yield Fact(turn, "reward", _text(episode.reward))
+    yield Fact(turn, "success", _text(episode.success))
+
+
+def _call_facts(episode: EpisodeRecord, turn: int) -> Iterator[Fact]:
+    calls = [call for call in episode.tool_calls if call["turn"] == turn - 1]
+    for number, call in enumerate(calls):
+        for key in ("name", "arguments", "status", "value", "stdout", "error"):
+            yield Fact(turn, f"tool_calls[{number}].{key}", _text(call.get(key)))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _first_byte(one: str, other: str) -> int:
+    left, right = _bytes(one), _bytes(other)
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _window(text: str, at: int) -> str:
+    """The bytes around one, as ASCII, with ">>>" before that one."""
+    raw = _bytes(text)
+    before, after = raw[max(0, at - _AROUND) : at], raw[at : at + _AROUND]
+    shown = [part.decode("utf-8", "backslashreplace") for part in (before, after)]
+    shown = [part.encode("unicode_escape").decode("ascii") for part in shown]
+    more = ("..." if at > _AROUND else "", "..." if at + _AROUND < len(raw) else "")
+    return f"{more[0]}{shown[0]}>>>{shown[1]}{more[1]}"
+
+
+def _in_words(file: Path, one: Replayed) -> str:
+    lines = [f"{file.name} line {one.line}: task {one.task_id}, seed {one.env_seed}"]
+    if one.changed_task is not None:
+        lines.append(f"  the task has changed since: its content is now {one.changed_task[:16]}")
+    found = one.difference
+    if found is None:
+        lines.append("  nothing that happened differs")
+    else:
+        where = f"turn {found.turn}" if found.turn else "reset"
+        at = "" if found.byte is None else f", byte {found.byte}"
+        lines.append(f"  differs at {where}, {found.field}{at}")
+        for side, text in (("stored  ", found.stored), ("replayed", found.replayed)):
+            lines.append(f"    {side}  {'(nothing)' if text is None else text}")
+    return "\n".join(lines)
+
+
+def _notes(origin: Origin, sandbox: str | Pool) -> tuple[str, ...]:
+    """What else is not as it was when the episode was recorded."""
+    now = replace(origin, limits=asdict(Limits()), **versions())
+    if isinstance(sandbox, str):
+        now = replace(now, sandbox=sandbox)
+    pairs = [(item.name, getattr(origin, item.name), getattr(now, item.name)) for item in fields(Origin)]
+    return tuple(
+        f"recorded with {name} {before}, replayed with {after}" for name, before, after in pairs if before != after
+    )
