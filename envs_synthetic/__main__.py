@@ -3,8 +3,6 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +14,7 @@ from envs_synthetic.verify import Finding
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.taskset import TaskSet
+from recall_env.terminal import counted, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -44,7 +43,7 @@ def generate_command(
     if out.suffix not in (".parquet", ".jsonl"):
         raise RecallError(f"--out {out}: expected a .parquet or .jsonl file")
     slots = plan(*plan_of(split, n, seed, family, calls))
-    with progress(split, len(slots)) as advance:
+    with counted(split, len(slots)) as advance:
         tasks = list(build(slots, Seen(), jailed=jail, jobs=jobs or cores(), advance=advance))
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".parquet":
@@ -78,7 +77,7 @@ def generate_all(folder: Path, seed: int, jailed: bool, jobs: int) -> None:
     seen, files = Seen(), []
     for name, split in SPLITS.items():
         slots = plan(split, split.n, seed, (2, 8))
-        with progress(name, len(slots)) as advance:
+        with counted(name, len(slots)) as advance:
             tasks = list(build(slots, seen, jailed=jailed, jobs=jobs, advance=advance))
         files.append(folder / f"syntool-{name}.parquet")
         write_parquet(tasks, files[-1])
@@ -101,7 +100,7 @@ def verify_command(
     found: list[dict[str, str]] = []
     seen = Seen()
     with (
-        progress(file.name, len(tasks)) as advance,
+        counted(file.name, len(tasks)) as advance,
         processes(jobs or cores()) as workers,
     ):
         for one in workers.map(prove, [file] * len(tasks), range(len(tasks)), chunksize=8):
@@ -148,33 +147,6 @@ def stats(file: File, as_json: AsJson = False) -> None:
     for name, value in counts.items():
         shown = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         print(f"{name:15} {shown}")
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Yields what to call per task: it moves a bar on a terminal, else says a line every tenth."""
-    done = 0
-    if not sys.stderr.isatty():
-
-        def line() -> None:
-            nonlocal done
-            done += 1
-            if done % max(1, -(-total // 10)) == 0 or done == total:
-                say(f"{what}: {done}/{total}")
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task(what, total=total)
-        yield lambda: bars.advance(bar)
-
-
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 def main() -> None:

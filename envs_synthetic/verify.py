@@ -1,28 +1,30 @@
 """verify: what a data point must prove before it is kept. A check yields texts of what is wrong; it does not raise.
 
 Static checks read the row; the others play its solution in a pool: the jail, or `play.Trusted` for sources made here.
-Nothing here knows how a task was made, so a task from anywhere can be held to the same proof.
+Stricter than `recall-env check` (recall_env/check), with which it shares its parts: there an answer may be worked out,
+an argument come from the model's head. Nothing here knows how a task was made.
 """
 
-import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from envs_synthetic.mutate import mutations
-from envs_synthetic.play import PlanError, derive, leaves, mentions, replay, replay_rebound
-from envs_synthetic.signature import disagreements, docstrings
-from recall_env.errors import EnvError, TaskError
+from envs_synthetic.play import replay_rebound
+from recall_env.check.other_data import mutations
+from recall_env.check.probes import first_calls
+from recall_env.check.replay import PlanError, as_bytes, derive, expected_failures, heard, leaves, mentions, replay
+from recall_env.check.signature import disagreements
+from recall_env.check.static import read_before, schema_faults
+from recall_env.errors import EnvError
 from recall_env.gate import findings
-from recall_env.schema import argument_error, check_parameters, function_of
+from recall_env.schema import function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
 
 MAX_RESULT_CHARS = 160
 MAX_PROBES = 6
-MAX_COMBINATIONS = 10_000  # of arguments of one tool that are looked at for probes
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,7 @@ def schema(task: Task, bench: Bench) -> Iterator[str]:
     if task.solution is None or not task.solution.calls:
         yield "there is no gold solution"
         return
-    parameters = {}
-    for tool in map(function_of, task.schemas):
-        parameters[tool["name"]] = tool.get("parameters", {})
-        try:
-            check_parameters(tool["name"], parameters[tool["name"]])
-        except TaskError as error:
-            yield str(error)
-            return
-    for number, call in enumerate(task.solution.calls):
-        wrong = argument_error(parameters[call.name], call.arguments) if call.name in parameters else "no such tool"
-        if wrong:
-            yield f"gold call {number} ({call.name}): {wrong}"
+    yield from schema_faults(task)
 
 
 def signature(task: Task, bench: Bench) -> Iterator[str]:
@@ -112,12 +103,7 @@ def derivation(task: Task, bench: Bench) -> Iterator[str]:
 def leak(task: Task, bench: Bench) -> Iterator[str]:
     """The truth stands nowhere that the model reads before it calls."""
     truth = task.ground_truth[0].lower()
-    places = {
-        "the question": task.question,
-        "a schema": " ".join(leaves(list(task.schemas))),
-        "a docstring": " ".join(docstrings(task.source)),
-    }
-    for place, text in places.items():
+    for place, text in read_before(task).items():
         if mentions(text.lower(), truth):
             yield f"the truth {truth!r} stands in {place}"
 
@@ -134,36 +120,9 @@ def copied(task: Task, bench: Bench) -> Iterator[str]:
 
 def single_call(task: Task, bench: Bench) -> Iterator[str]:
     """No one call with arguments from the question gives the truth."""
-    atoms = {}
-    for call in task.solution.calls:
-        for value in call.arguments.values():
-            if isinstance(value, str | int | float) and mentions(task.question, leaves(value)[0]):
-                atoms[json.dumps(value)] = value
-    gold = [call for call in task.solution.calls if is_probe(call, task, atoms)]
-    others = (probe for probe in probes_of(task, list(atoms.values())) if probe not in gold)
-    for probe in itertools.islice(itertools.chain(gold, others), MAX_PROBES):
+    for probe in first_calls(task, MAX_PROBES):
         if says(replay(task, bench.pool, [probe])[0], task.ground_truth[0]):
             yield f"{probe.name}({json.dumps(probe.arguments)}) alone gives the truth"
-
-
-def is_probe(call: ToolCall, task: Task, atoms: dict[str, Any]) -> bool:
-    """Whether a call has just the required arguments, each an atom (by its JSON), and fits its schema."""
-    tool = next(tool for tool in map(function_of, task.schemas) if tool["name"] == call.name)
-    parameters = tool.get("parameters", {})
-    known = all(json.dumps(value) in atoms for value in call.arguments.values())
-    required = set(parameters.get("required", []))
-    return known and set(call.arguments) == required and argument_error(parameters, call.arguments) is None
-
-
-def probes_of(task: Task, atoms: list[Any]) -> Iterator[ToolCall]:
-    """Every tool with atoms for its required arguments, lazily: of many arguments there are more than can be made."""
-    for tool in map(function_of, task.schemas):
-        parameters = tool.get("parameters", {})
-        names = parameters.get("required", [])
-        for values in itertools.islice(itertools.product(atoms, repeat=len(names)), MAX_COMBINATIONS):
-            arguments = dict(zip(names, values, strict=True))
-            if argument_error(parameters, arguments) is None:
-                yield ToolCall(tool["name"], arguments)
 
 
 def needed(task: Task, bench: Bench) -> Iterator[str]:
@@ -228,25 +187,10 @@ CHECKS = {
 GATES = ("schema", "signature", "derivation")
 
 
-def expected_failures(task: Task) -> list[bool]:
-    """Which gold calls are declared to come back as the tool's own error (flaky tools)."""
-    notes = task.extra.get("calls") or [{}] * len(task.solution.calls)
-    return [bool(note.get("fails")) for note in notes]
-
-
 def enums(task: Task) -> list[str]:
     properties = [function_of(s).get("parameters", {}).get("properties", {}) for s in task.schemas]
     return [str(value) for tool in properties for one in tool.values() for value in one.get("enum", ())]
 
 
-def heard(result: ToolResult) -> list[str]:
-    """Every text the model has read once a result came back."""
-    return [*leaves(result.value), *([result.error_message] if result.error_message else [])]
-
-
 def says(result: ToolResult, truth: str) -> bool:
     return any(mentions(text, truth) for text in heard(result))
-
-
-def as_bytes(results: list[ToolResult]) -> bytes:
-    return json.dumps([[r.status, r.value, r.stdout, r.error_type, r.error_message] for r in results]).encode()

@@ -1,4 +1,4 @@
-"""recall-env: list, show, play, eval, replay, rescore, new, doctor, serve.
+"""recall-env: list, show, play, eval, check, replay, rescore, new, doctor, serve.
 
 Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage.
 """
@@ -14,6 +14,7 @@ import gymnasium as gym
 import typer
 
 from recall_env.agent import AGENTS, ChatAgent
+from recall_env.check.command import check_command
 from recall_env.env import SynToolEnv
 from recall_env.episode_file import LinesFile, Transcript, origin_of, record
 from recall_env.errors import RecallError
@@ -254,6 +255,9 @@ def rescore_episodes(
     chosen = None if rubric is None else load_rubric(rubric)
     if not rescore.run(file, chosen, dataset=dataset, split=split, ask=ask, as_json=as_json):
         raise typer.Exit(1)
+
+
+app.command("check")(check_command)
 
 
 @app.command()

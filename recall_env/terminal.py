@@ -64,6 +64,29 @@ def progress(total: int) -> Iterator[Callable[[Played], None]]:
         yield advance
 
 
+@contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Yields what to call per piece of work: it moves a bar on a terminal, else says a line every tenth."""
+    done = 0
+    if not sys.stderr.isatty():
+
+        def line() -> None:
+            nonlocal done
+            done += 1
+            if done % max(1, -(-total // 10)) == 0 or done == total:
+                say(f"{what}: {done}/{total}")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task(what, total=total)
+        yield lambda: bars.advance(bar)
+
+
 def table(result: Evaluation) -> str:
     rows = [("", "episodes", "success", "95% interval")]
     for name, tally in [*result.families.items(), ("all", result.overall)]:

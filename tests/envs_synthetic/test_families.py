@@ -8,8 +8,9 @@ import pytest
 
 from envs_synthetic.families import FAMILIES, HELD_OUT
 from envs_synthetic.generate import TRAIN_FAMILIES, generate
-from envs_synthetic.play import Trusted, leaves, mentions, replay
+from envs_synthetic.play import Trusted
 from envs_synthetic.verify import expected_failures, soundness
+from recall_env.check.replay import leaves, mentions, replay
 from recall_env.schema import function_of
 from recall_env.task import Task
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from envs_synthetic.mutate import mutations
 from envs_synthetic.play import Trusted
-from envs_synthetic.signature import disagreements
 from envs_synthetic.verify import CHECKS, soundness
+from recall_env.check.other_data import mutations
+from recall_env.check.signature import disagreements
 from recall_env.task import Solution, Task
 from recall_env.tool_call import ToolCall
 

@@ -117,7 +117,10 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, argume
     assert words in err and err.startswith("recall-env: ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["list", "show", "play", "eval", "replay", "rescore", "new", "doctor"])
+COMMANDS = ["list", "show", "play", "eval", "check", "replay", "rescore", "new", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_has_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and f"recall-env {command}" in " ".join(out.split("Example:", 1)[1].split()).replace(
