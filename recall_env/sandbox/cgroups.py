@@ -1,4 +1,5 @@
-"""Cgroup folders for jails: bounds on the memory and the processes of all episodes of a jail together.
+"""Cgroup folders for jails: bounds on the memory and the processes of all episodes of a jail together, and one share of
+the processor for all of them: a thousand that spin then take as much from the host as one would.
 
 A pool makes the folder and launch.py joins it, so nsjail's own cgroup code is not used (it needs parents that exist,
 and leaves folders behind when it is killed). Version 1 (a folder per controller) and 2 (one folder) both work where
@@ -11,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "recall-"
+CONTROLLERS = ("memory", "pids", "cpu")
 PIDS = 16_384  # processes and threads of one jail
 MEMORY_FRACTION = 0.8  # of the memory there is, for all jails of a pool together
 REMOVE_TIMEOUT_S = 5.0
@@ -23,6 +25,12 @@ def make(name: str, share: float) -> list[Path]:
     """
     sweep()
     memory, pids = str(int(memory_bytes() * MEMORY_FRACTION * share)), str(PIDS)
+    settings = {  # the processor's share stays what every group has
+        "v1 memory": ("memory.limit_in_bytes", memory),
+        "v1 pids": ("pids.max", pids),
+        "v2 memory": ("memory.max", memory),
+        "v2 pids": ("pids.max", pids),
+    }
     made: list[Path] = []
     try:
         for parent, controllers in parents().items():
@@ -30,18 +38,14 @@ def make(name: str, share: float) -> list[Path]:
             folder.mkdir()
             made.append(folder)
             for controller in controllers:
-                file, value = {
-                    "v1 memory": ("memory.limit_in_bytes", memory),
-                    "v1 pids": ("pids.max", pids),
-                    "v2 memory": ("memory.max", memory),
-                    "v2 pids": ("pids.max", pids),
-                }[controller]
-                (folder / file).write_text(value)
+                if controller in settings:
+                    file, value = settings[controller]
+                    (folder / file).write_text(value)
     except OSError:
         remove(made)
         raise
     if not made:
-        raise FileNotFoundError("no cgroup with a memory or pids controller can be written here")
+        raise FileNotFoundError(f"no cgroup with a controller for {', '.join(CONTROLLERS)} can be written here")
     return made
 
 
@@ -55,11 +59,11 @@ def parents() -> dict[Path, list[str]]:
             for folder in (own, *own.parents):
                 delegated = folder / "cgroup.subtree_control"
                 controllers = delegated.read_text().split() if delegated.exists() else []
-                usable = [f"v2 {name}" for name in ("memory", "pids") if name in controllers]
+                usable = [f"v2 {name}" for name in CONTROLLERS if name in controllers]
                 if usable and os.access(folder, os.W_OK):
                     found[folder] = usable
                     break
-        for name in {"memory", "pids"} & set(names.split(",")):
+        for name in set(CONTROLLERS) & set(names.split(",")):
             folder = _own_or_top(ROOT / name, path)
             if os.access(folder, os.W_OK):
                 found.setdefault(folder, []).append(f"v1 {name}")

@@ -31,6 +31,7 @@ import code_cache
 import determinism
 import rlimits
 import services_shim
+import sharing
 import turns
 import wire
 
@@ -346,6 +347,8 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
             tools = Tools(document)
         turns.begin_tool()
         reply = {"nonce": nonce, **answer(tools, request, limits)}
+        if request["op"] == "load":
+            sharing.give_back()
         turns.end_tool()
         sock.send(wire.encode(reply, frame_bytes))
 

@@ -16,8 +16,9 @@ import landlock
 import rlimits
 import seccomp
 
+GUEST = "/guest"  # where nsjail mounts these files, each of them
 SCRATCH = "/tmp"
-MS_NOSUID, MS_NODEV = 2, 4
+MS_NOSUID, MS_NODEV, MNT_DETACH = 2, 4, 2
 PR_SET_PDEATHSIG = 1
 CAPABILITY_VERSION_3 = 0x20080522
 LAST_UID = 65_535  # where more than one id is mapped
@@ -54,6 +55,8 @@ class Namespaces:
     """Under nsjail: the episode is the first of a pid namespace, with mounts, IPC and a host name of its own."""
 
     def __init__(self) -> None:
+        for name in os.listdir(GUEST):  # read and done with; every episode would have to copy their mounts
+            call_libc("umount2", f"{GUEST}/{name}".encode(), MNT_DETACH)
         self.own_ids = _can_become(LAST_UID)
         self._pidfd = os.pidfd_open(os.getpid())
         self._uid = 0
@@ -152,6 +155,7 @@ def _give_up_rights(limits: dict[str, Any], *, own_ids: bool) -> None:
     """The process group, which kill(0) reaches across pid namespaces, and which may be all of one user; capabilities,
     also those that an exec could bring back; resources beyond the limits; life after the zygote's."""
     os.setsid()
+    os.setpriority(os.PRIO_PROCESS, 0, 0)  # the zygote's is higher
     call_libc("capset", struct.pack("=II", CAPABILITY_VERSION_3, 0), bytes(24))
     rlimits.apply(limits, own_uid=own_ids)
     call_libc("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after setresuid, which clears it

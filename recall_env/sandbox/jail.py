@@ -21,6 +21,7 @@ from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.sandbox import cgroups
 from recall_env.sandbox.nsjail_config import (
     ENVIRONMENT,
+    NICE,
     PYTHON_FLAGS,
     SYSTEM_LIBRARIES,
     configuration,
@@ -72,7 +73,12 @@ class Jail:
         try:
             if rung.cgroup:
                 self.cgroups = cgroups.make(f"{os.getpid()}-{secrets.token_hex(4)}", share)
-            plan = {"parent": os.getpid(), "cpu": cpu, "cgroups": [str(folder) for folder in self.cgroups]}
+            plan = {
+                "parent": os.getpid(),
+                "cpu": cpu,
+                "nice": NICE,
+                "cgroups": [str(folder) for folder in self.cgroups],
+            }
             self._start(plan | (self._nsjail if rung.namespaces else self._landlock)(passed), passed)
             theirs.close()
             self.ready = self._await_ready()

@@ -1,11 +1,11 @@
 """Between the pool and nsjail: dies with its parent, joins the jail's cgroups, stages mount sources, becomes nsjail.
 
-`launch.py PLAN_JSON`, PLAN being {"parent": pid, "cpu": number or null, "cgroups": [folder, ...], "stage": {name:
-source, ...}, "argv": [...]}. Staging is for a Python that lives under a 0700 home: nsjail resolves mount sources as
-the jail's outside user, who may not go there. As root we therefore open the sources, hide /run under a tmpfs in a mount
-namespace of our own, and bind them there, where anyone may go; the host's mounts stay as they were, and nsjail's own
-folders, which it makes in /run/user, disappear with the namespace. Without namespaces `argv` is the zygote itself.
-Standard library only, run as a script by the host's interpreter.
+`launch.py PLAN_JSON`, PLAN being {"parent": pid, "cpu": number or null, "nice": number, "cgroups": [folder, ...],
+"stage": {name: source, ...}, "argv": [...]}. Staging is for a Python that lives under a 0700 home: nsjail
+resolves mount sources as the jail's outside user, who may not go there. As root we therefore open the sources, hide
+/run under a tmpfs in a mount namespace of our own, and bind them there, where anyone may go; the host's mounts stay as
+they were, and nsjail's own folders, which it makes in /run/user, disappear with the namespace. Without namespaces
+`argv` is the zygote itself. Standard library only, run as a script by the host's interpreter.
 """
 
 import contextlib
@@ -54,6 +54,8 @@ def main() -> None:
     if plan["cpu"] is not None:
         with contextlib.suppress(OSError):  # only for speed; the processor may be another's by now
             os.sched_setaffinity(0, {plan["cpu"]})
+    with contextlib.suppress(OSError):  # root may; the zygote then goes before the episodes, which go back to 0
+        os.setpriority(os.PRIO_PROCESS, 0, plan["nice"])
     for folder in plan["cgroups"]:
         with open(f"{folder}/cgroup.procs", "w") as procs:
             procs.write(str(os.getpid()))

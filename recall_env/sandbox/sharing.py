@@ -15,21 +15,28 @@ from typing import Any
 
 ALIVE = (types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)  # these do end
 
-GAPS = 800  # of each size, more than there are after the imports
+GAPS = 400  # of each size, more than there are after the imports
 SIZES = range(
     48, 513, 16
 )  # of the blocks, from the smallest bytes object on, that CPython hands out itself (Objects/obmalloc.c)
 
 _fillers: list[Any] = []
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
 
 
 def prepare() -> None:
     """Once, after all imports and before the first fork."""
     gc.collect()
+    immortalise()
     for size in SIZES:
         _fillers.extend(bytes(size - sys.getsizeof(b"")) for _ in range(GAPS))
-    immortalise()
     gc.freeze()  # or the first collection in an episode would write to all of it
+
+
+def give_back() -> None:
+    """In an episode, once its source is loaded: the memory that compiling took and nobody needs any more."""
+    if _trim is not None:
+        _trim(0)
 
 
 def immortalise() -> int:
