@@ -1,4 +1,4 @@
-"""recall-env: list, show, play, eval, replay, rescore, doctor, check, serve.
+"""recall-env: list, show, play, eval, replay, rescore, doctor, check, serve, new.
 
 Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage.
 """
@@ -6,7 +6,6 @@ Data on stdout, words on stderr; exit 0 good, 1 failed, 2 usage.
 import json
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +21,9 @@ from recall_env.episode_file import LinesFile, Transcript, origin_of, record
 from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, evaluate, play
 from recall_env.nearest import did_you_mean, listed
+from recall_env.new import new_package
+from recall_env.packages import installed, loaded, one_of, rubric_of
 from recall_env.registry import SYNTOOL_ID, point_id, resolve
-from recall_env.rubric import load_rubric
 from recall_env.sandbox.broker import read_addresses
 from recall_env.serve_command import serve
 from recall_env.taskset import TaskSet, built_in_names
@@ -31,12 +31,17 @@ from recall_env.terminal import Hand, progress, say, signature, table, task_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-Target = Annotated[str, typer.Argument(metavar="ID", help="ReCall/SynTool-v0, or ReCall/SynTool.<task-id>-v0")]
+Target = Annotated[
+    str, typer.Argument(metavar="ID", help="an environment's id, its package or folder, or its .py file")
+]
 Dataset = Annotated[str, typer.Option(help="built-in name, .parquet or .jsonl file, or a folder of them")]
 Split = Annotated[str | None, typer.Option(help="split of the dataset; default: all of it")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 Dialect = Annotated[str, typer.Option(help="hermes, openai, submit, recall or recall-inference")]
-RubricName = Annotated[str, typer.Option("--rubric", help="answer, progress, recall, or a .toml or .json file")]
+RubricName = Annotated[
+    str | None,
+    typer.Option("--rubric", help="answer, progress, recall, or a .toml or .json file; default: its own"),
+]
 EpisodeFile = Annotated[Path, typer.Argument(metavar="FILE", help="of eval or play --output, or of a training run")]
 Elsewhere = Annotated[str | None, typer.Option("--dataset", help="instead of the dataset that the file names")]
 Sandbox = Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")]
@@ -62,6 +67,7 @@ def list_tasks(
     """The built-in datasets, or the tasks of one. Example: recall-env list syntool --split test --json"""
     if dataset is None:
         rows = [{"id": SYNTOOL_ID, "dataset": name, "tasks": len(TaskSet.load(name))} for name in built_in_names()]
+        rows += _contributed()
     else:
         tasks = TaskSet.load(dataset, split).select(families=family)
         rows = [task_line(task) for task in tasks]
@@ -110,7 +116,7 @@ def play_one(
     split: Split = None,
     index: Annotated[int | None, typer.Option(help="position of the task in the set; default: drawn")] = None,
     dialect: Dialect = "hermes",
-    rubric: RubricName = "answer",
+    rubric: RubricName = None,
     max_turns: MaxTurns = 10,
     sandbox: Sandbox = "nsjail",
     service: Services = None,
@@ -133,9 +139,11 @@ def play_one(
         else _agent_of(kind, endpoint, dialect, "hand")
     )
     services = read_addresses(service or [])
-    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox, services=services)
+    settings = Settings(
+        dialect=dialect, rubric=rubric or _rubric(target), max_turns=max_turns, sandbox=sandbox, services=services
+    )
     _check_folder(output)
-    env, transcript = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **asdict(settings)), Transcript()
+    env, transcript = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **vars(settings)), Transcript()
     try:
         env.reset(seed=seed)  # chooses the task
         messages, infos, reward = play(env, agent_of(env.task, seed, env.dialect), env.task, seed, transcript)
@@ -166,7 +174,7 @@ def evaluate_agent(
     dataset: Dataset = "syntool",
     split: Split = "test",
     dialect: Dialect = "hermes",
-    rubric: RubricName = "answer",
+    rubric: RubricName = None,
     max_turns: MaxTurns = 10,
     sandbox: Sandbox = "nsjail",
     service: Services = None,
@@ -192,7 +200,9 @@ def evaluate_agent(
         raise RecallError("--output: give the result a name that ends in .json; the .jsonl beside it has the episodes")
     name = model if agent == "model" else agent
     services = read_addresses(service or [])
-    settings = Settings(dialect=dialect, rubric=rubric, max_turns=max_turns, sandbox=sandbox, services=services)
+    settings = Settings(
+        dialect=dialect, rubric=rubric or _rubric(target), max_turns=max_turns, sandbox=sandbox, services=services
+    )
     episodes = output.with_suffix(".jsonl") if output is not None else None
     with progress(len(tasks) * k) as on_episode, LinesFile(episodes) if episodes else nullcontext() as file:
         result = evaluate(
@@ -227,7 +237,7 @@ def replay_episodes(
     """Play stored episodes again; show the first byte that differs, exit 1. Example: recall-env replay result.jsonl"""
     from recall_env import replay
 
-    where = {"index": index, "dataset": dataset, "split": split, "sandbox": sandbox}
+    where = {"index": index, "dataset": _set_of(dataset), "split": split, "sandbox": sandbox}
     if not replay.run(file, **where, services=read_addresses(service or []), as_json=as_json):
         raise typer.Exit(1)
 
@@ -244,8 +254,9 @@ def rescore_episodes(
     """Old and new reward of stored episodes. Example: recall-env rescore result.jsonl --rubric progress"""
     from recall_env import rescore
 
-    chosen = None if rubric is None else load_rubric(rubric)
-    if not rescore.run(file, chosen, dataset=dataset, split=split, ask=ask, as_json=as_json):
+    where = {"dataset": _set_of(dataset), "split": split}  # first: it may bring the parts of a rubric
+    chosen = None if rubric is None else rubric_of(rubric)
+    if not rescore.run(file, chosen, **where, ask=ask, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -268,6 +279,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 app.command("check")(check_command)
 app.command()(serve)
+app.command("new")(new_package)
 
 
 def main() -> None:
@@ -295,6 +307,8 @@ def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str |
     """The tasks an id stands for, and the one task's id when it is a data point's."""
     if target == SYNTOOL_ID:
         return TaskSet.load(dataset, split), None
+    if (contributed := one_of(target)) is not None:
+        return TaskSet.load(contributed, split), None
     tasks = TaskSet.load(dataset, split)
     for task_id in tasks.ids:
         if point_id(task_id) == target:
@@ -303,6 +317,27 @@ def _named(target: str, dataset: str, split: str | None) -> tuple[TaskSet, str |
     if "task_id" not in named:
         raise RecallError(f"{target} is no environment of ReCall")
     return TaskSet.load(named["dataset"], named["split"]), named["task_id"]
+
+
+def _contributed() -> list[dict[str, Any]]:
+    """A line for each environment of an installed package; what is broken is said, and leaves the others alone."""
+    rows = []
+    for offer in installed():
+        try:
+            rows.append({"id": offer.id, "dataset": offer.package, "tasks": len(loaded(offer))})
+        except RecallError as error:
+            say(f"recall-env: {error}")
+    return rows
+
+
+def _rubric(target: str) -> str:
+    """What an environment is scored by when nobody says otherwise."""
+    return one_of(target) or "answer"
+
+
+def _set_of(dataset: str | None) -> str | None:
+    """A data set by its name or path; of a package's folder or a Python file, the one that is in it."""
+    return dataset and (one_of(dataset) or dataset)
 
 
 def _check_folder(output: Path | None) -> None:

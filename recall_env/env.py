@@ -19,8 +19,9 @@ from recall_env.dialect import DIALECTS
 from recall_env.dialect.base import Message, Turn, message_text, readable
 from recall_env.errors import EnvError, JudgeFailure, RecallError, SandboxFailure, SandboxUnavailable, TaskError
 from recall_env.nearest import did_you_mean, listed
+from recall_env.packages import rubric_of
 from recall_env.playable import check_playable
-from recall_env.rubric import Episode, PlayedTurn, Rubric, Score, Termination, load_rubric
+from recall_env.rubric import Episode, PlayedTurn, Rubric, Score, Termination
 from recall_env.sandbox.broker import shared_broker
 from recall_env.sandbox.session import Pool
 from recall_env.spaces import Unicode
@@ -67,11 +68,12 @@ class SynToolEnv(gym.Env[str, str]):
         """dataset, split: as in `TaskSet.load`; opened at the first reset that needs it. `tasks` goes before both.
 
         index or task_id: always play this task (not `id`: gym.make has an argument of that name); neither: reset
-        draws one by its seed. rubric: a Rubric, or what `load_rubric` takes. time_budget_s: of all calls of an episode
-        together, on the wall's clock. text_budget: letters of all turns and replies together; tokens are the trainer's
-        to count. Both truncate after the turn that went over. gate: refuse, at reset, a source with findings
-        (`recall_env.gate`). sandbox: a kind that `recall_env.sandbox.shared_pool` knows, or a Pool. services: name ->
-        address, of those that tools may ask when their task names them (`recall_env.sandbox.broker`).
+        draws one by its seed. rubric: a Rubric, what `load_rubric` takes, or the contributed environment whose own it
+        is. time_budget_s: of all calls of an episode together, on the wall's clock. text_budget: letters of all turns
+        and replies together; tokens are the trainer's to count. Both truncate after the turn that went over. gate:
+        refuse, at reset, a source with findings (`recall_env.gate`). sandbox: a kind that
+        `recall_env.sandbox.shared_pool` knows, or a Pool. services: name -> address, of those that tools may ask when
+        their task names them (`recall_env.sandbox.broker`).
         Raises RecallError for a name that does not exist.
         """
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -89,7 +91,7 @@ class SynToolEnv(gym.Env[str, str]):
         self.render_mode, self.max_turns, self.sandbox = render_mode, max_turns, sandbox
         self.time_budget_s, self.text_budget = time_budget_s, text_budget
         self.dialect = DIALECTS[_known("dialect", dialect, DIALECTS)]
-        self.rubric = rubric if isinstance(rubric, Rubric) else load_rubric(rubric)
+        self.rubric = rubric_of(rubric)
         if self.rubric.state_functions and self.dialect.mode != "stateful":
             raise RecallError(f"the dialect {dialect} keeps no state between calls, so StateEquals cannot look at any")
         self._dataset, self._split, self._index, self._tasks = dataset, split, index, tasks

@@ -264,7 +264,7 @@ class Tasks:
         if key not in self._sets:
             try:
                 self._sets[key] = TaskSet.load(*key)
-            except TaskError as e:
+            except RecallError as e:
                 raise TaskError(f"{e}; say where it is: --dataset") from e
         return self._sets[key].by_id(record.task_id)
 

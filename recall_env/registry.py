@@ -9,7 +9,6 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, registry
 
 from recall_env.errors import RecallError
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 SYNTOOL_ID = "ReCall/SynTool-v0"
 
-_ENTRY_POINT = "recall_env.env:SynToolEnv"
+ENTRY_POINT = "recall_env.env:SynToolEnv"
 _VECTOR_ENTRY_POINT = "recall_env.vector_env:SynToolVectorEnv"  # what gym.make_vec takes unless told otherwise
 _POINT = re.compile(r"ReCall/SynTool\.(?P<slug>.+)-v0")
 _ILLEGAL = re.compile(r"[^\w.-]")
@@ -29,7 +28,7 @@ _ILLEGAL = re.compile(r"[^\w.-]")
 def register() -> None:
     """Make `ReCall/SynTool-v0` known to Gymnasium. Done when recall_env is imported."""
     if SYNTOOL_ID not in registry:
-        gym.register(SYNTOOL_ID, entry_point=_ENTRY_POINT, vector_entry_point=_VECTOR_ENTRY_POINT)
+        registry[SYNTOOL_ID] = _spec(SYNTOOL_ID, {})
 
 
 def point_id(task_id: str) -> str:
@@ -53,12 +52,7 @@ def register_tasks(tasks: "TaskSet") -> list[str]:
     for task_id in tasks.ids:
         env_id = point_id(task_id)
         ids.append(env_id)
-        registry[env_id] = EnvSpec(
-            env_id,
-            entry_point=_ENTRY_POINT,
-            vector_entry_point=_VECTOR_ENTRY_POINT,
-            kwargs={**where, "task_id": task_id},
-        )
+        registry[env_id] = _spec(env_id, {**where, "task_id": task_id})
     return ids
 
 
@@ -70,6 +64,15 @@ def register_built_in() -> None:
         register_tasks(TaskSet.load(name))
 
 
+def contribute(env_id: str, reference: str) -> None:
+    """Make the environment of a class known: "module:Class" is where its tasks and its rubric come from."""
+    registry[env_id] = _spec(env_id, {"dataset": reference, "rubric": reference})
+
+
+def _spec(env_id: str, kwargs: dict[str, str | None]) -> EnvSpec:
+    return EnvSpec(env_id, entry_point=ENTRY_POINT, vector_entry_point=_VECTOR_ENTRY_POINT, kwargs=kwargs)
+
+
 def resolve(env_id: str) -> str:
     """An id that `gym.make` knows; a data point of a built-in set is registered first if need be.
 
@@ -78,6 +81,6 @@ def resolve(env_id: str) -> str:
     if env_id not in registry and _POINT.fullmatch(env_id):
         register_built_in()
     if env_id not in registry:
-        ours = [known for known in registry if known.startswith("ReCall/")]
+        ours = [known for known, spec in registry.items() if spec.entry_point == ENTRY_POINT]
         raise RecallError(f"no environment {env_id!r}{did_you_mean(env_id, ours)}")
     return env_id

@@ -21,7 +21,7 @@ from recall_env.tool_call import ToolCall
 Row = dict[str, Any]
 
 _ROW_KEYS = ("data_source", "question", "ability", "reward_model", "extra_info")
-_EXTRA_INFO_KEYS = (
+EXTRA_INFO_KEYS = (
     *("id", "env", "func_schemas", "solution", "state", "family", "difficulty", "n_calls", "services", "license"),
     *("extractor", "limits", "final_state"),
 )
@@ -154,7 +154,7 @@ def _read_row(row: Row, where: str) -> Task:
     extra = {
         "row": top.others(_ROW_KEYS),
         "reward_model": reward_model.others(("ground_truth", "style" if style == "rule" else "")),
-        "extra_info": info.others(_EXTRA_INFO_KEYS),
+        "extra_info": info.others(EXTRA_INFO_KEYS),
         **solution_extra,
     }
     schemas_text = info.fields.get("func_schemas")

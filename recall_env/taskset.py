@@ -12,13 +12,16 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
+from recall_env.entry_points import points_of
 from recall_env.errors import TaskError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.task import Row, Task
+
+if TYPE_CHECKING:
+    from recall_env.tools import ToolEnv
 
 ENTRY_POINT_GROUP = "recall_env.datasets"  # name -> a package that holds <name>-<split>.parquet
 
@@ -60,10 +63,13 @@ class TaskSet(Sequence[Task]):
     def load(dataset: str | Path, split: str | None = None) -> "TaskSet":
         """Open a .parquet or .jsonl file, a folder of them, or a set that an installed package ships under a name.
 
+        An environment of a class (tools.py) is a set too: its id, or "module:Class".
         split picks the files named `<split>.*` or `<anything>-<split>.*` (shards `-00000-of-00002` included); None
         takes all. A single file is its own split. Raises TaskError: what exists, and the nearest name.
         """
         path = Path(dataset)
+        if not path.exists() and (env := _contributed(str(dataset))) is not None:
+            return env.task_set(split)
         if path.is_file():
             return TaskSet([_open(path)], path.name, dataset=str(dataset), split=split)
         if path.is_dir():
@@ -75,12 +81,7 @@ class TaskSet(Sequence[Task]):
             files = _built_in(name)
         if not files:
             raise TaskError(f"{name} holds no .parquet or .jsonl file")
-        if split is not None:
-            splits = sorted({_split_of(file) for file in files})
-            files = [file for file in files if _split_of(file) == split]
-            if not files:
-                hint = did_you_mean(split, splits) or "."
-                raise TaskError(f"{name} has no split {split!r}{hint} It has {listed(splits)}")
+        files = files_of_split(files, split, name)
         return TaskSet([_open(file) for file in files], name, dataset=str(dataset), split=split)
 
     def __len__(self) -> int:
@@ -269,17 +270,35 @@ def _data_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in _OPENERS)
 
 
+def files_of_split(files: list[Path], split: str | None, name: str) -> list[Path]:
+    """Those of one split, all for None. Raises TaskError with the nearest split; name: what the error calls the set."""
+    if split is None:
+        return files
+    splits = sorted({_split_of(file) for file in files})
+    found = [file for file in files if _split_of(file) == split]
+    if not found:
+        raise TaskError(f"{name} has no split {split!r}{did_you_mean(split, splits) or '.'} It has {listed(splits)}")
+    return found
+
+
 def _split_of(path: Path) -> str:
     return _SHARD.sub("", path.stem).rsplit("-", 1)[-1]
 
 
+def _contributed(name: str) -> "type[ToolEnv] | None":
+    from recall_env.packages import class_of, reference_of  # which import this module
+
+    reference = reference_of(name)
+    return None if reference is None else class_of(reference)
+
+
 def built_in_names() -> list[str]:
     """Names that installed packages offer data under."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted({point.name for point in points_of(ENTRY_POINT_GROUP) if point.fault is None})
 
 
 def _built_in(name: str) -> list[Path]:
-    points = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
+    points = [point for point in points_of(ENTRY_POINT_GROUP) if point.name == name]
     if not points:
         names = built_in_names()
         hint = did_you_mean(name, names) or f"; built in: {listed(names)}"

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from recall_env.errors import RecallError
+from recall_env.packages import class_of, reference_of
 from recall_env.taskset import TaskSet
+from recall_env.tools import has_splits
 from recall_train.config import Config
 
 
@@ -31,6 +33,12 @@ def check_held_out(config: Config) -> None:
         raise RecallError(
             f"data.dataset: {file} is one file, of which nothing is held out; name a folder with {file.stem}-train"
             f"{file.suffix} and {file.stem}-test{file.suffix}, and add --data.eval_splits '[\"test\"]'"
+        )
+    reference = None if file.exists() else reference_of(data.dataset)
+    if reference is not None and not has_splits(class_of(reference)):
+        raise RecallError(
+            f"data.dataset: {data.dataset} has one set of tasks, of which nothing is held out; let its `tasks` name a "
+            f"folder with {data.split}.jsonl and test.jsonl, and add --data.eval_splits '[\"test\"]'"
         )
     if data.split in data.eval_splits:
         raise RecallError(f"data.eval_splits: {data.split} is the split that is trained on (data.split)")

@@ -1,8 +1,11 @@
 """What all tests share: a small shop as a Task, warm jails, and the detector of what a test leaves behind."""
 
 import gc
+import importlib
 import json
 import os
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -114,6 +117,23 @@ def registry_as_it_was():
     yield
     registry.clear()
     registry.update(before)
+
+
+@pytest.fixture
+def define(tmp_path, monkeypatch, registry_as_it_was):
+    """define(text, name) -> the module; its ids and itself are gone after the test."""
+    defined = []
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def define(text, name="authored"):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        importlib.invalidate_caches()
+        defined.append(name)
+        return importlib.import_module(name)
+
+    yield define
+    for name in defined:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

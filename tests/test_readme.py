@@ -37,7 +37,8 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("block", python_blocks())
 def test_a_python_block_runs_as_it_stands(block, tmp_path):
-    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    (tmp_path / "block.py").write_text(block)  # a file, for a ToolEnv reads its own
+    done = subprocess.run([sys.executable, "block.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     for expected in re.findall(r"# -> (.*)$", block, re.MULTILINE):  # what a comment promises is printed
         assert expected in done.stdout
@@ -46,6 +47,14 @@ def test_a_python_block_runs_as_it_stands(block, tmp_path):
 def test_the_readme_has_a_block_that_ends_in_a_reward():
     block = BLOCK.search((ROOT / "README.md").read_text())[1]
     assert "print(reward" in block.splitlines()[-1] and len(block.splitlines()) <= 20
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/contribute.md"])
+def test_the_class_that_is_shown_has_at_most_15_lines(page):
+    block = next(block for block in BLOCK.findall((ROOT / page).read_text()) if "(ToolEnv" in block)
+    shown = re.search(r"^from recall_env.*?(?=^env = )", block, re.DOTALL | re.MULTILINE)[0]
+    lines = [line for line in shown.splitlines() if line.strip()]
+    assert len(lines) <= 15
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

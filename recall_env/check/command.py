@@ -16,7 +16,7 @@ from recall_env.check.targets import tasks_of
 from recall_env.dialect import DIALECTS
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
-from recall_env.rubric import load_rubric
+from recall_env.packages import one_of, rubric_of
 from recall_env.sandbox.broker import read_addresses
 from recall_env.terminal import counted, say
 
@@ -34,7 +34,7 @@ def check_command(
     skip: Annotated[Names, typer.Option(metavar="CHECK", help="not this check; repeat")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="warnings fail too")] = False,
     dialect: Annotated[str, typer.Option(help="hermes, submit, recall or recall-inference")] = "hermes",
-    rubric: Annotated[str, typer.Option(help="answer, progress, recall, or a .toml or .json file")] = "answer",
+    rubric: Annotated[str | None, typer.Option(help="answer, progress, recall or a file; default: its own")] = None,
     max_turns: Annotated[int, typer.Option(help="turns an episode may take", min=1)] = 10,
     sandbox: Annotated[str, typer.Option(help="nsjail, or unsafe: no jail at all")] = "nsjail",
     service: Annotated[Names, typer.Option(metavar="NAME=URL", help="where a service is that tasks name")] = None,
@@ -56,10 +56,11 @@ def check_command(
     if output is not None and not output.parent.is_dir():
         raise RecallError(f"--output: there is no folder {output.parent}")
     names = chosen(only or (), skip or ())
-    load_rubric(rubric)  # one that is none is the person's mistake, not a task's
     services = read_addresses(service or [])
-    settings = Settings(dialect, rubric, max_turns, sandbox, services, seed, budget_s)
     tasks = tasks_of(target, split)
+    rubric = rubric or one_of(target) or "answer"
+    rubric_of(rubric)  # a name that is none is the person's mistake, not a task's
+    settings = Settings(dialect, rubric, max_turns, sandbox, services, seed, budget_s)
     if not len(tasks):
         raise RecallError(f"{target} holds no task")
     tasks = tasks if n is None else tasks.spread(n)

@@ -13,6 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import registry
 
 from recall_env.errors import RecallError, TaskError
+from recall_env.packages import one_of
 from recall_env.registry import resolve
 from recall_env.task import Task
 from recall_env.taskset import TaskSet, built_in_names
@@ -25,10 +26,13 @@ _ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+-v\d+")
 def tasks_of(target: str, split: str | None = None) -> TaskSet:
     """The tasks that a target stands for.
 
-    target: an environment id, a .parquet or .jsonl file or a folder of them, a built-in data set, a Python file, or
-    an installed module. A Python file or module is imported, in this process: it is its author's own word.
+    target: an environment id, a .parquet or .jsonl file or a folder of them, a built-in data set, a package or its
+    folder, a Python file, or an installed module. What is Python is imported, in this process: it is its author's own
+    word. ToolEnv classes go before the NAMES below.
     Raises RecallError: what was looked for, and the nearest name.
     """
+    if (contributed := one_of(target)) is not None:
+        return TaskSet.load(contributed, split)
     path = Path(target)
     if path.suffix == ".py":
         if not path.is_file():
@@ -60,7 +64,6 @@ def _tasks_of_id(target: str, split: str | None) -> TaskSet:
 
 
 def _tasks_in(module: ModuleType, split: str | None) -> TaskSet:
-    # -- ToolEnv: classes of tools that a module defines become tasks here, before the names below are looked for. --
     found = next((getattr(module, name) for name in NAMES if hasattr(module, name)), None)
     if found is None:
         raise RecallError(f"{module.__name__} defines neither of {' and '.join(NAMES)}: a TaskSet, or a list of tasks")

@@ -65,6 +65,13 @@ def test_play_by_hand_reads_turns_up_to_an_empty_line(run, tasks_file):
     assert code == 2 and err.endswith("recall-env: the episode was left: no turn came from stdin\n")
 
 
+def test_new_prints_the_folder_on_stdout_and_what_to_type_next(run, tmp_path):
+    code, out, err = run("new", "lamp_shop", "--folder", tmp_path / "here")
+    assert code == 0 and out == f"{tmp_path / 'here'}\n"
+    assert f"recall-env check {tmp_path / 'here'}\n" in err
+    assert (tmp_path / "here" / "src" / "lamp_shop" / "tasks.jsonl").is_file()
+
+
 def test_eval_prints_a_table_and_writes_every_episode(run, tasks_file, tmp_path):
     output = tmp_path / "result.json"
     arguments = ("ReCall/SynTool-v0", "gold", "--dataset", tasks_file, "-n", 4, "-k", 2, "--output", output)
@@ -101,6 +108,7 @@ def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
         (["eval", "ReCall/SynTool-v0", "--dataset", "FILE"], "--base-url URL and --model NAME"),
         (["eval", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--jsn"], "No such option: --jsn"),
         (["eval"], "Missing argument"),
+        (["new", "1st"], "'1st' is no name for a package"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, arguments, words):
@@ -109,7 +117,10 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, argume
     assert words in err and err.startswith("recall-env: ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["list", "show", "play", "eval", "replay", "rescore", "check", "doctor"])
+COMMANDS = ["list", "show", "play", "eval", "replay", "rescore", "check", "new", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_has_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and f"recall-env {command}" in " ".join(out.split("Example:", 1)[1].split()).replace(

@@ -45,3 +45,29 @@ def test_what_is_trained_on_is_not_called_held_out(tmp_path, price_task):
     config = load_config([], ["--data.dataset", str(tmp_path / "mine"), "--data.eval_splits", '["test"]'])
     check_held_out(config)
     assert len(training_tasks(config)) == len(eval_tasks(config)["test"]) == 1
+
+
+def test_a_contributed_environment_is_trained_on_when_it_has_splits(define, tmp_path):
+    line = json.dumps({"question": "What?", "ground_truth": "1"})
+    text = """
+    from recall_env import ToolEnv, tool
+
+    class Split(ToolEnv, id="Contrib/Split-v0"):
+        tasks = "lines"
+
+        @tool
+        def get(self, key: str) -> str:
+            "Get."
+            return key
+    """
+    define(text, "split_env")
+    config = load_config([], ["--data.dataset", "Contrib/Split-v0", "--data.eval_splits", '["test"]'])
+    (tmp_path / "lines").write_text(line)
+    with pytest.raises(RecallError, match=r"has one set of tasks, .* a folder with train\.jsonl and test\.jsonl"):
+        check_held_out(config)
+    (tmp_path / "lines").unlink()
+    (tmp_path / "lines").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "lines" / f"{split}.jsonl").write_text(line)
+    check_held_out(config)
+    assert len(training_tasks(config)) == len(eval_tasks(config)["test"]) == 1
