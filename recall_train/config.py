@@ -38,7 +38,7 @@ class Data(Section):
 
 class Env(Section):
     dialect: Literal["hermes", "recall", "submit"] = "hermes"
-    rubric: str = "answer"  # a name in recall_env.rubric.RUBRICS, or a .toml or .json file that holds a rubric
+    rubric: str = "answer"  # a name in recall_env.rubric.RUBRICS, a .toml or .json file, or a contributed environment
     max_turns: int = Field(10, ge=1)
     sandbox: Literal["nsjail", "unsafe"] = "nsjail"
     gate: bool = False  # refuse tasks whose source has findings (recall_env.gate)
