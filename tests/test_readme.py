@@ -111,5 +111,25 @@ def test_a_result_block_shows_mean_deviation_and_where_it_was_measured():
     assert "30.0% (25.0% to 35.0%)" in one and "+30.0 points" in one and "`make demo`, commit `abc`, 2 cores" in one
     two = tool.block("demo", {**record, "seeds": [0, 1], "runs": [run(0, 0.3, 0.6), run(1, 0.4, 0.6)]})
     assert "35.0% ± 7.1" in two and "+25.0 ± 7.1 points" in two
+    claim = {
+        "what": "calls",
+        "value": 5400.0,
+        "unit": "calls/s",
+        "baseline": 900.0,
+        "baseline_is": "theirs",
+        "ratio": 6.0,
+    }
+    claim |= {"sense": "at least", "goal": 7.0, "goal_on": "ratio", "met": False}
+    measured = {
+        "command": "measure",
+        "commit": "abc",
+        "hardware": "2 cores",
+        "claims": [claim, {**claim, "goal": None}],
+    }
+    claims = tool.block("sandbox", {"measures": {"calls": measured}})
+    assert (
+        claims.count("| calls |") == 1
+        and "5,400 calls/s, 6.00x | 900 calls/s (theirs) | at least 7x | missed" in claims
+    )
     text = "a\n<!-- results:demo -->\nold\n<!-- /results:demo -->\nb"
     assert tool.with_block(text, "demo", "new\n") == text.replace("old", "new")

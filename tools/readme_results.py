@@ -1,4 +1,4 @@
-"""python tools/readme_results.py [--check]: benchmarks/results/*.json -> the result blocks of README.md.
+"""python tools/readme_results.py [--check]: benchmarks/results/*.json -> the result blocks of README.md and docs/.
 
 A block stands between <!-- results:NAME --> and <!-- /results:NAME -->. A name without a file is left as it is, and
 said so. --check writes nothing and exits 1 when a block is not what its file says.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+PAGES, RESULTS = (ROOT / "README.md", ROOT / "docs" / "sandbox.md"), ROOT / "benchmarks" / "results"
 CAPTIONS = {
     "demo": "The shipped tiny model, on two CPU cores",
     "h200": "From instruct weights, on one H200",
@@ -21,22 +21,33 @@ SPLITS = {"test": "unseen tasks", "test_families": "families never trained on"}
 
 
 def main(words: list[str]) -> int:
-    text = README.read_text()
-    filled = text
+    """0, or 1 when --check found a block that is not what its file says."""
+    checks, stale = "--check" in words, []
+    for page in PAGES:
+        text = page.read_text()
+        if (filled := with_blocks(text)) != text:
+            stale.append(str(page.relative_to(ROOT)))
+            if not checks:
+                page.write_text(filled)
+    if checks and stale:
+        print(
+            f"{', '.join(stale)}: a block is not what its file says; run python tools/readme_results.py",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"rewritten: {', '.join(stale) or 'nothing'}", file=sys.stderr)
+    return 0
+
+
+def with_blocks(text: str) -> str:
+    """A page with every block filled whose file is there."""
     for name in re.findall(r"<!-- results:(\w+) -->", text):
         file = RESULTS / f"{name}.json"
-        if not file.is_file():
+        if file.is_file():
+            text = with_block(text, name, block(name, json.loads(file.read_text())))
+        else:
             print(f"{file.relative_to(ROOT)} is not there: block {name} left as it is", file=sys.stderr)
-            continue
-        filled = with_block(filled, name, block(name, json.loads(file.read_text())))
-    if "--check" in words:
-        if filled != text:
-            print("README.md: a block is not what its file says; run python tools/readme_results.py", file=sys.stderr)
-        return int(filled != text)
-    if filled != text:
-        README.write_text(filled)
-    print("README.md " + ("rewritten" if filled != text else "unchanged"), file=sys.stderr)
-    return 0
+    return text
 
 
 def with_block(text: str, name: str, content: str) -> str:
@@ -46,7 +57,37 @@ def with_block(text: str, name: str, content: str) -> str:
 
 
 def block(name: str, record: dict[str, Any]) -> str:
-    """Markdown of one result file: picture if there is one, table, and what it was measured with."""
+    """Markdown of one result file."""
+    return _claims(record) if "measures" in record else _runs(name, record)
+
+
+def _claims(record: dict[str, Any]) -> str:
+    """What the benchmarks of a subject claim: a table of every claim that has a goal, met or not."""
+    lines = ["| measured | figure | beside | goal | |", "|---|---|---|---|---|"]
+    for measure in record["measures"].values():
+        for claim in measure["claims"]:
+            if claim["goal"] is not None:
+                lines.append(_claim(claim))
+    made_with = sorted({(each["command"], each["commit"], each["hardware"]) for each in record["measures"].values()})
+    told = "; ".join(f"`{command}`, commit `{commit}`, {hardware}" for command, commit, hardware in made_with)
+    return "\n".join([*lines, "", f"Measured: {told}.", ""])
+
+
+def _claim(claim: dict[str, Any]) -> str:
+    def amount(value: float | None) -> str:
+        return "-" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+    unit = f" {claim['unit']}" if claim["unit"] else ""
+    beside = f"{amount(claim['baseline'])}{unit} ({claim['baseline_is']})" if claim["baseline"] is not None else "-"
+    on_ratio = claim["goal_on"] == "ratio"
+    goal = f"{claim['sense']} {amount(claim['goal'])}{'x' if on_ratio else unit}"
+    came_to = f", {claim['ratio']:.2f}x" if on_ratio and claim["ratio"] is not None else ""
+    verdict = "met" if claim["met"] else "missed"
+    return f"| {claim['what']} | {amount(claim['value'])}{unit}{came_to} | {beside} | {goal} | {verdict} |"
+
+
+def _runs(name: str, record: dict[str, Any]) -> str:
+    """Training runs: picture if there is one, table, and what they were measured with."""
     lines = [f"**{CAPTIONS[name]}** ({record['runs'][0]['model']})", ""]
     picture = ROOT / "docs" / "images" / f"{name}.png"
     if picture.is_file():
