@@ -161,7 +161,7 @@ def test_a_folder_that_offers_nothing_good_says_why(site, tmp_path, pyproject, w
 JUDGED = '''
 from dataclasses import dataclass
 from recall_env import ToolEnv, tool
-from recall_env.rubric import Exact, Rubric, StateEquals, part
+from recall_env.rubric import Exact, Gate, Rubric, StateEquals, part
 
 
 @part
@@ -177,7 +177,8 @@ class Judged(ToolEnv):
     tasks = [{"question": "please move the lamp, and say where it was", "ground_truth": "A1",
               "state": {"lamp": "A1"}, "final_state": {"lamp": "B2"},
               "solution": {"calls": [{"name": "move", "arguments": {"item": "lamp"}}], "answer": "A1"}}]
-    rubric = Rubric({"answer": (0.5, Exact()), "state": (0.25, StateEquals()), "polite": (0.25, Polite())})
+    polite = Gate(Exact(), Polite())
+    rubric = Rubric({"answer": (0.5, Exact()), "state": (0.25, StateEquals()), "polite": (0.25, polite)})
 
     def setup(self, state):
         self.places = state
@@ -223,4 +224,4 @@ def test_a_vector_environment_has_the_rubric_of_its_class(define, shared_jail):
     envs.step(['<tool_call>{"name": "move", "arguments": {"item": "lamp"}}</tool_call>'] * 2)
     _, rewards, *_ = envs.step(["\\boxed{A1}", "no"])
     envs.close()
-    assert rewards.tolist() == [1.0, 0.5]
+    assert rewards.tolist() == [1.0, 0.25]
