@@ -12,7 +12,7 @@ from envs_synthetic.families import FAMILIES, HELD_OUT
 from envs_synthetic.lexicon import NoWordLeft, Words
 from envs_synthetic.play import Trusted, resolve
 from envs_synthetic.verify import soundness
-from recall_env.check.replay import PlanError, leaves
+from recall_env.check.gold_calls import PlanError, leaves
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean
 from recall_env.task import Solution, Task

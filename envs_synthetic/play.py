@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 from envs_synthetic.draft import Draft, Ref
-from recall_env.check.replay import PlanError, answer_text, read_at, rebound
+from recall_env.check.gold_calls import PlanError, answer_text, read_at, rebound
 from recall_env.errors import EnvError
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult

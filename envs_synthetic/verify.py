@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from envs_synthetic.play import replay_rebound
+from recall_env.check.gold_calls import PlanError, as_bytes, derive, expected_failures, heard, leaves, mentions, replay
 from recall_env.check.other_data import mutations
 from recall_env.check.probes import first_calls
-from recall_env.check.replay import PlanError, as_bytes, derive, expected_failures, heard, leaves, mentions, replay
 from recall_env.check.signature import disagreements
 from recall_env.check.static import read_before, schema_faults
 from recall_env.errors import EnvError

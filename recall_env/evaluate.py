@@ -29,6 +29,8 @@ class Settings:
     dialect: str = "hermes"
     rubric: str | Rubric = "answer"
     max_turns: int = 10
+    time_budget_s: float | None = None
+    text_budget: int | None = None
     sandbox: str = "nsjail"
     services: Mapping[str, str] = field(default_factory=dict)  # name -> address
 

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from recall_env.answer import same_answer
+from recall_env.check.gold_calls import answer_text, heard, leaves, mentions
 from recall_env.check.player import Players, play_turns
-from recall_env.check.replay import answer_text, heard, leaves, mentions
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
 from recall_env.sandbox.broker import shared_broker

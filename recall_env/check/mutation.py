@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recall_env.check.bench import CALL_TIMEOUT_S, Bench, Note, doubt, shows
+from recall_env.check.gold_calls import Path, PlanError, answer_text, as_bytes, heard, leaves, mentions, places, rebound
 from recall_env.check.other_data import mutations
-from recall_env.check.replay import Path, PlanError, answer_text, as_bytes, heard, leaves, mentions, places, rebound
 from recall_env.check.signature import Function
 from recall_env.errors import EnvError
 from recall_env.task import Task

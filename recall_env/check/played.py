@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from recall_env.check.bench import Bench, Note, call_shown, doubt, fault, shown, shows, telling
+from recall_env.check.gold_calls import PlanError, derive, expected_failures, heard, leaves
 from recall_env.check.player import gold_turns
 from recall_env.check.probes import first_calls
-from recall_env.check.replay import PlanError, derive, expected_failures, heard, leaves
 from recall_env.errors import EnvError, TaskError
 from recall_env.rubric import Episode, PlayedTurn
 from recall_env.sandbox.limits import Limits

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from recall_env.check.replay import leaves, mentions
+from recall_env.check.gold_calls import leaves, mentions
 from recall_env.schema import argument_error, function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall

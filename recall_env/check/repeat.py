@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from recall_env.check.bench import CALL_TIMEOUT_S, Bench, Note, doubt, fault, shown, shows
-from recall_env.check.replay import as_bytes
+from recall_env.check.gold_calls import as_bytes
 from recall_env.check.robust import odd_calls
 from recall_env.errors import SandboxFailure
 from recall_env.schema import function_of

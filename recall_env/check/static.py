@@ -6,7 +6,7 @@ import tokenize
 from collections.abc import Iterator
 
 from recall_env.check.bench import Bench, Note, doubt, fault, telling
-from recall_env.check.replay import leaves, mentions
+from recall_env.check.gold_calls import leaves, mentions
 from recall_env.check.signature import disagreements, docstrings, functions_of, unannounced
 from recall_env.errors import TaskError
 from recall_env.schema import argument_error, check_parameters, function_of

@@ -10,7 +10,7 @@ from envs_synthetic.families import FAMILIES, HELD_OUT
 from envs_synthetic.generate import TRAIN_FAMILIES, generate
 from envs_synthetic.play import Trusted
 from envs_synthetic.verify import expected_failures, soundness
-from recall_env.check.replay import leaves, mentions, replay
+from recall_env.check.gold_calls import leaves, mentions, replay
 from recall_env.schema import function_of
 from recall_env.task import Task
 

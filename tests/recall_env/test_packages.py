@@ -177,8 +177,9 @@ class Judged(ToolEnv):
     tasks = [{"question": "please move the lamp, and say where it was", "ground_truth": "A1",
               "state": {"lamp": "A1"}, "final_state": {"lamp": "B2"},
               "solution": {"calls": [{"name": "move", "arguments": {"item": "lamp"}}], "answer": "A1"}}]
-    polite = Gate(Exact(), Polite())
-    rubric = Rubric({"answer": (0.5, Exact()), "state": (0.25, StateEquals()), "polite": (0.25, polite)})
+    rubric = Rubric(
+        {"answer": (0.5, Exact()), "state": (0.25, StateEquals()), "polite": (0.25, Gate(Exact(), Polite()))}
+    )
 
     def setup(self, state):
         self.places = state
