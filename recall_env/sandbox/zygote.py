@@ -121,10 +121,8 @@ class Zygote:
         self.control.sendmsg([json.dumps(frame).encode()], ancillary)
 
 
-def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
-    plan = json.loads(sys.argv[2])
-    os.environ.clear()
+def warm_up() -> None:
+    """All that every episode would otherwise do for itself."""
     for name in PREIMPORTS:
         importlib.import_module(name)
     for name in RARE:
@@ -132,6 +130,13 @@ def main() -> None:
     determinism.install()
     code_cache.install()
     guest.warm_up(isolation.TRIAL_LIMITS)
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    plan = json.loads(sys.argv[2])
+    os.environ.clear()
+    warm_up()
     sys.path.pop(0)  # this folder: its files are not for tools
     try:
         if plan["landlock"] is None:
