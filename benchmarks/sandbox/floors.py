@@ -96,7 +96,7 @@ def cold_start(n: int) -> list[float]:
         command = [find_nsjail(), "--config", f"/proc/self/fd/{config}", "--", "/python/bin/python3", "-I", "-S", "-c"]
         order = json.dumps({"command": [*command, program], "n": n, "fds": [theirs, config], "value": tools.VALUE})
         argv = [sys.executable, "-I", "-S", str(HERE / "cold_floor.py"), order]
-        plan = {"parent": os.getpid(), "cpu": None, "cgroups": [], "stage": stage, "argv": argv}
+        plan = {"parent": os.getpid(), "cpu": None, "nice": 0, "cgroups": [], "stage": stage, "argv": argv}
         launch = [sys.executable, "-I", "-S", str(SANDBOX / "launch.py"), json.dumps(plan)]
         with on(FIRST):
             run = subprocess.run(launch, stdout=subprocess.PIPE, pass_fds=(theirs, config), check=True)

@@ -3,7 +3,6 @@
 Run by floors.py with the interpreter and the flags that a jail runs its zygote with. Prints the seconds as JSON.
 """
 
-import importlib
 import json
 import os
 import sys
@@ -12,13 +11,8 @@ import time
 sys.path.insert(0, sys.argv[1])
 import zygote
 
-# As zygote.main does it. Its clocks are fixed ones from then on, so the true one is kept.
-clock = time.perf_counter
-for name in zygote.PREIMPORTS:
-    importlib.import_module(name)
-zygote.determinism.install()
-zygote.code_cache.install()
-zygote.guest.warm_up(zygote.isolation.TRIAL_LIMITS)
+clock = time.perf_counter  # what is warm has fixed clocks
+zygote.warm_up()
 zygote.sharing.prepare()
 
 seconds = []

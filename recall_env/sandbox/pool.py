@@ -188,8 +188,9 @@ class Shard:
                     self.processes.pop(key).set_end(End(lost=NO_DESCRIPTORS))
             case {"refused": key, "why": why}:
                 self.processes.pop(key).set_end(End(lost=why))
-            case {"ended": key, "wait_status": status, "cpu_s": cpu_s}:
-                self.processes.pop(key).set_end(End(status, cpu_s))
+            case {"ended": ended}:
+                for key, status, cpu_s in ended:
+                    self.processes.pop(key).set_end(End(status, cpu_s))
         return True
 
 

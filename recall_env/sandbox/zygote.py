@@ -9,6 +9,14 @@ jail: `zygote.py CONTROL_FD PLAN_JSON`, PLAN being {"landlock": [readable path, 
 null}.
 """
 
+import sys
+
+# What the imports below would load along, and do well without. Each library costs every fork and every exit; a tool
+# that wants one of these imports it itself.
+RARE = ("ssl", "bz2", "lzma")
+sys.modules |= dict.fromkeys(RARE)
+
+# ruff: noqa: E402
 import array
 import contextlib
 import importlib
@@ -17,7 +25,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from typing import Any, NoReturn
 
 import code_cache
@@ -29,10 +36,12 @@ import sharing
 PREIMPORTS = (
     "abc argparse ast asyncio base64 binascii bisect calendar cmath collections collections.abc contextlib copy csv "
     "dataclasses datetime decimal difflib enum fractions functools hashlib heapq hmac html inspect io itertools json "
-    "math numbers operator queue random re secrets sqlite3 statistics string struct tempfile textwrap threading time "
+    "math numbers operator queue random re secrets statistics string struct tempfile textwrap threading time "
     "traceback types typing unicodedata uuid warnings zlib"
 ).split()
 REQUEST_BYTES = 4096
+NOTICES = 64  # deaths told in one datagram, which pool.py reads 4 KiB of
+REST_MS = 3
 
 
 class Zygote:
@@ -47,17 +56,20 @@ class Zygote:
 
     def run(self) -> None:
         """Serve until the host closes the control socket."""
-        poll = select.poll()
-        poll.register(self.control, select.POLLIN)
-        poll.register(self.wake, select.POLLIN)
+        both, control = select.poll(), select.poll()
+        for poll in (both, control):
+            poll.register(self.control, select.POLLIN)
+        both.register(self.wake, select.POLLIN)
+        rests = False  # from reaping: when a thousand die at once, each alone would cost a turn of everybody
         while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if self.wake.fileno() in ready:
+            ready = {fd for fd, _ in (control.poll(REST_MS) if rests else both.poll())}
+            if self.control.fileno() in ready and not self.accept():
+                return
+            rests = not rests and self.wake.fileno() in ready
+            if rests:
                 with contextlib.suppress(BlockingIOError):
                     self.wake.recv(4096)
                 self.reap()
-            if self.control.fileno() in ready and not self.accept():
-                return
 
     def accept(self) -> bool:
         """Take one request; False when the host is gone."""
@@ -95,27 +107,36 @@ class Zygote:
             os._exit(1)
 
     def reap(self) -> None:
+        ended: list[tuple[int, int, float]] = []
         while self.keys:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
-                return
-            key = self.keys.pop(pid)
-            self.tell({"ended": key, "wait_status": status, "cpu_s": usage.ru_utime + usage.ru_stime})
+                break
+            ended.append((self.keys.pop(pid), status, round(usage.ru_utime + usage.ru_stime, 3)))
+        for start in range(0, len(ended), NOTICES):
+            self.tell({"ended": ended[start : start + NOTICES]})
 
     def tell(self, frame: dict[str, Any], fd: int | None = None) -> None:
         ancillary = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         self.control.sendmsg([json.dumps(frame).encode()], ancillary)
 
 
+def warm_up() -> None:
+    """All that every episode would otherwise do for itself."""
+    for name in PREIMPORTS:
+        importlib.import_module(name)
+    for name in RARE:
+        del sys.modules[name]
+    determinism.install()
+    code_cache.install()
+    guest.warm_up(isolation.TRIAL_LIMITS)
+
+
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     plan = json.loads(sys.argv[2])
     os.environ.clear()
-    for name in PREIMPORTS:
-        importlib.import_module(name)
-    determinism.install()
-    code_cache.install()
-    guest.warm_up(isolation.TRIAL_LIMITS)
+    warm_up()
     sys.path.pop(0)  # this folder: its files are not for tools
     try:
         if plan["landlock"] is None:
