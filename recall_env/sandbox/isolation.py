@@ -155,7 +155,8 @@ def _give_up_rights(limits: dict[str, Any], *, own_ids: bool) -> None:
     """The process group, which kill(0) reaches across pid namespaces, and which may be all of one user; capabilities,
     also those that an exec could bring back; resources beyond the limits; life after the zygote's."""
     os.setsid()
-    os.setpriority(os.PRIO_PROCESS, 0, 0)  # the zygote's is higher
+    # The zygote may go before others; a plain user's, started under nice, could not get back to 0.
+    os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
     call_libc("capset", struct.pack("=II", CAPABILITY_VERSION_3, 0), bytes(24))
     rlimits.apply(limits, own_uid=own_ids)
     call_libc("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after setresuid, which clears it
