@@ -25,7 +25,7 @@ fail() { # what happened; what to do
 step() { # step "what it does" command...: one line with its seconds; on failure the command's first error
   local what=$1 start=$SECONDS status=0 pid before
   shift
-  before=$(cat "$log" 2>/dev/null | wc -l)
+  before=$({ wc -l <"$log"; } 2>/dev/null || echo 0)
   printf 'setup: %s ... ' "$what" >&2
   "$@" >>"$log" 2>&1 &
   pid=$!
