@@ -31,7 +31,6 @@ from recall_env.tool_call import Status, ToolResult
 DEATH_WAIT_S = 10.0  # between a socket's end and the word of its process's death
 SEND_OVERHEAD_BYTES = 1024  # what the kernel wants beside the frame itself
 REPLY_STATUSES = frozenset({"ok", "tool_error", "out_of_memory", "unknown_tool", "output_truncated"})
-GONE: tuple[Status, ...] = ("timeout", "out_of_memory", "violation")
 
 
 @dataclass(frozen=True)

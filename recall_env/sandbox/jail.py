@@ -81,7 +81,7 @@ class Jail:
             }
             self._start(plan | (self._nsjail if rung.namespaces else self._landlock)(passed), passed)
             theirs.close()
-            self.ready = self._await_ready()
+            self._await_ready()
         except BaseException:
             self.stop()
             raise
@@ -122,7 +122,7 @@ class Jail:
             start_new_session=True,
         )
 
-    def _await_ready(self) -> dict[str, Any]:
+    def _await_ready(self) -> None:
         self.control.settimeout(START_TIMEOUT_S)
         try:
             payload = self.control.recv(4096)
@@ -134,7 +134,6 @@ class Jail:
         if not ready["ready"]:
             raise SandboxUnavailable(f"a jail cannot isolate its episodes ({self.rung.name}): {ready['why']}")
         self.control.settimeout(None)
-        return ready
 
     def stop(self) -> None:
         """End the jail and every episode in it, and remove its cgroups. Twice is harmless."""

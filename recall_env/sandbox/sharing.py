@@ -4,7 +4,7 @@ A fork shares all memory until somebody writes to it, page by page. CPython writ
 its count of references stands in it. An immortal object (PEP 683; None is one) is not counted, so an episode that only
 uses what the zygote imported leaves it shared. And CPython puts new objects into the gaps between old ones, which
 takes a page of neighbours along each time; with the gaps filled, they lie together in pages of their own.
-Measured: 2.4 MB of an episode were its own before, 1.3 MB are so after. Standard library only.
+What an episode weighs is measured by `python -m benchmarks.sandbox live`. Standard library only.
 """
 
 import ctypes

@@ -25,7 +25,6 @@ REQUEST_KEYS = {
 }
 REPLY_KEYS = frozenset({"nonce", "status", "value", "stdout", "error_type", "error_message"})
 SERVICE_KEYS = frozenset({"nonce", "service", "method", "path", "params", "body"})  # a call asks, on its way
-SERVICE_REPLY_KEYS = frozenset({"nonce", "refused", "status", "text"})
 FROM_GUEST_KEYS = (REPLY_KEYS, SERVICE_KEYS)
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # or a fork would share it
