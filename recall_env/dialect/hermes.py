@@ -102,9 +102,10 @@ def escaped_json(value: Any) -> str:
     The "<" of anything that could begin one is written \\u003c. "<" stands in JSON only inside strings, so the
     replacement cannot change the value. Lone surrogates, which no UTF-8 file or tokenizer takes, stay escaped.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    text = _MARKER.sub(r"\\u003c", text)
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = _ENCODER.encode(value)
+    if "<" in text:
+        text = _MARKER.sub(r"\\u003c", text)
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def first_calls(calls: Iterator[ToolCall]) -> tuple[ToolCall, ...]:
@@ -166,7 +167,9 @@ def decoded(text: str, start: int) -> tuple[Any, int]:
     """The JSON value that begins at start, and where it ends. Raises NotJson: NaN and lone surrogates are none."""
     try:
         value, end = _DECODER.raw_decode(text, start)
-        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
+        written = text[start:end]
+        if not written.isascii() or "\\u" in written:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
     except RecursionError as e:
         raise NotJson("nested too deeply") from e
     except ValueError as e:
@@ -208,4 +211,6 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+# Made once: json.dumps with options makes a new one at every call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
