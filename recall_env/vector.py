@@ -134,7 +134,8 @@ class EnvPool:
             raise RecallError(f"EnvPool: slot {index} is busy; recv its event first")
         self._busy[index] = True
         self._pending += 1
-        if len(self._workers) < min(self._pending, self._most_workers):
+        unfinished = self._pending - self._ready.qsize()
+        if len(self._workers) < min(unfinished, self._most_workers):  # no thread that would find nothing to do
             queues = self._waiting, self._ready, self._closed
             worker = threading.Thread(target=_work, args=queues, name=f"recall-env_{len(self._workers)}", daemon=True)
             worker.start()

@@ -10,7 +10,6 @@ The observation is the content alone, as Qwen's chat template frames it inside a
 model's template, and `info["messages"]` is what to hand to it.
 """
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from recall_env.answer import boxed, without_thinking
 from recall_env.dialect.base import Message, Turn, call_text
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import ToolCall, ToolResult, copied
 
 SYSTEM = (
     "Use the tools to answer the question; do not guess what a tool can tell you. "
@@ -51,7 +50,7 @@ class Hermes:
 
     def template_tools(self, task: Task) -> list[dict[str, Any]] | None:
         wrapped = ({"type": "function", "function": s} if "function" not in s else s for s in task.schemas)
-        return copy.deepcopy(list(wrapped))
+        return [copied(schema) for schema in wrapped]
 
     def parse(self, text: str, extractor: str | None = None) -> Turn:
         text = without_thinking(text)

@@ -1,0 +1,167 @@
+"""Tools of very different speed: whole episodes through EnvPool, where none waits for another's tool, and in lock-step.
+
+Every call sleeps in its jail for a time drawn from a lognormal distribution, most of them short, a few long. No driver
+can be quicker than the longest episode's own calls, nor than all calls divided by how many may be under way: the
+larger of the two is the ideal. Beginning the episodes is in the measured time, and not in the ideal.
+"""
+
+import json
+import math
+import random
+import time
+from dataclasses import dataclass
+
+from benchmarks.envs.task import QUESTION
+from benchmarks.sandbox.figures import Claim, Measured
+from benchmarks.sandbox.live import allow_descriptors, warm
+from benchmarks.sandbox.report import say
+from recall_env.env import SynToolEnv
+from recall_env.sandbox import JailPool
+from recall_env.task import Task
+from recall_env.vector import EnvPool
+
+GOAL = 1.15  # times the ideal
+Z99 = 2.3263  # of the standard normal distribution
+SOURCE = '''
+import time
+
+PRICES = {"lamp": 24.5, "chair": 149.0, "desk": 389.0}
+
+
+def get_price(item: str, wait_s: float) -> float:
+    """The price of an item, from a slow place."""
+    time.sleep(wait_s)
+    return PRICES[item]
+'''
+PROPERTIES = {"item": {"type": "string"}, "wait_s": {"type": "number"}}
+SCHEMA = {
+    "name": "get_price",
+    "parameters": {"type": "object", "properties": PROPERTIES, "required": list(PROPERTIES)},
+}
+OBSERVATION = "<tool_response>\n24.5\n</tool_response>"
+SERIES_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Size:
+    episodes: int = 1000
+    turns: int = 5
+    median_s: float = 0.020  # of a call
+    p99_s: float = 1.0
+    call_timeout_s: float = 60.0  # beyond the longest call that is drawn
+    seeds: tuple[int, ...] = (0, 1, 2)
+    # Calls under way at once, a thread each: as many as episodes. A call that sleeps takes no processor, so there is
+    # nothing to save by letting it wait for a thread, and then the ideal is the longest episode's own time.
+    concurrency: int = 1000
+
+
+QUICK = Size(episodes=60, turns=2, p99_s=0.2, seeds=(0,), concurrency=60)
+
+
+def measure(size: Size) -> Measured:
+    measured = Measured()
+    allow_descriptors(size.episodes)
+    pool = JailPool()
+    try:
+        warm(pool)
+        for seed in size.seeds:
+            _seed(measured, pool, seed, size)
+    finally:
+        pool.close()
+    return measured
+
+
+def _seed(measured: Measured, pool: JailPool, seed: int, size: Size) -> None:
+    waits = latencies(seed, size)
+    ideal_s = measured.add(f"seed {seed}, ideal", ideal(waits, size.concurrency), "s")
+    measured.add(f"seed {seed}, longest episode", max(map(sum, waits)), "s")
+    measured.add(f"seed {seed}, all calls", sum(map(sum, waits)), "s")
+    free = alone(waits, pool, size)
+    together = lock_step(waits, pool, size)
+    what = f"{size.episodes:,} episodes of {size.turns} turns, seed {seed}"
+    for name, ends, goal in (("EnvPool", free, GOAL), ("lock-step", together, None)):
+        took_s = measured.add(f"seed {seed}, {name}", max(ends), "s")
+        say("tail", f"seed {seed}, {name}: {took_s:.2f} s, {took_s / ideal_s:.2f} times the ideal {ideal_s:.2f} s")
+        measured.claims.append(Claim(f"{what}, {name}", took_s, "s", ideal_s, "ideal", "at most", goal, "ratio"))
+        if seed == size.seeds[0]:
+            measured.series[f"{name}, ended at s"] = _thinned(ends)
+    if seed == size.seeds[0]:
+        measured.series["ideal, ended at s"] = _thinned([sum(turns) for turns in waits])
+
+
+def latencies(seed: int, size: Size) -> list[list[float]]:
+    """Seconds of every call: a row for each episode."""
+    draw = random.Random(seed)
+    sigma = math.log(size.p99_s / size.median_s) / Z99
+    one = lambda: round(draw.lognormvariate(math.log(size.median_s), sigma), 6)  # noqa: E731
+    return [[one() for _ in range(size.turns)] for _ in range(size.episodes)]
+
+
+def ideal(waits: list[list[float]], concurrency: int) -> float:
+    """Seconds: the longest chain, or all the work over those who do it, whichever is larger."""
+    chains = [sum(turns) for turns in waits]
+    return max(max(chains), sum(chains) / concurrency)
+
+
+def alone(waits: list[list[float]], pool: JailPool, size: Size) -> list[float]:
+    """When each episode had its last reply, in seconds since the first began. Each takes its next turn at once."""
+    ends, turn = [0.0] * size.episodes, [0] * size.episodes
+    with _envs(pool, size) as envs:
+        start = time.perf_counter()
+        for index in range(size.episodes):
+            envs.reset(index, seed=index, options={"task": _task(size)})
+        while envs.pending:
+            for event in envs.recv():
+                _check(event, turn[event.index])
+                if turn[event.index] < size.turns:
+                    envs.send(event.index, _turn(waits[event.index][turn[event.index]]))
+                    turn[event.index] += 1
+                else:
+                    ends[event.index] = time.perf_counter() - start
+    return ends
+
+
+def lock_step(waits: list[list[float]], pool: JailPool, size: Size) -> list[float]:
+    """The same, where every turn begins when the slowest call of the turn before is over."""
+    with _envs(pool, size) as envs:
+        start = time.perf_counter()
+        for index in range(size.episodes):
+            envs.reset(index, seed=index, options={"task": _task(size)})
+        for turn in range(size.turns + 1):
+            for event in envs.recv(min_ready=size.episodes):
+                _check(event, turn)
+            if turn < size.turns:
+                for index in range(size.episodes):
+                    envs.send(index, _turn(waits[index][turn]))
+        return [time.perf_counter() - start] * size.episodes
+
+
+def _envs(pool: JailPool, size: Size) -> EnvPool:
+    make = lambda: SynToolEnv(sandbox=pool, max_turns=size.turns + 1)  # noqa: E731
+    return EnvPool(make, size.episodes, size.concurrency)
+
+
+def _task(size: Size) -> Task:
+    limits = {"call_timeout_s": size.call_timeout_s}
+    extra = {"id": "prices-0", "env": SOURCE, "func_schemas": json.dumps([SCHEMA]), "limits": limits}
+    truth = {"style": "rule", "ground_truth": "24.5"}
+    return Task.from_row({"question": QUESTION, "reward_model": truth, "extra_info": extra}, "prices-0")
+
+
+def _turn(wait_s: float) -> str:
+    call = json.dumps({"name": "get_price", "arguments": {"item": "lamp", "wait_s": wait_s}})
+    return f"<tool_call>\n{call}\n</tool_call>"
+
+
+def _check(event, turn: int) -> None:
+    if event.error is not None:
+        raise event.error
+    if turn and event.observation != OBSERVATION:
+        raise RuntimeError(f"a call came to {event.observation!r}; expected {OBSERVATION}")
+
+
+def _thinned(ends: list[float]) -> list[float]:
+    """In order, at most SERIES_POINTS of them, the last included."""
+    ordered = sorted(ends)
+    kept = ordered[:: -(-len(ordered) // SERIES_POINTS)]
+    return [round(end, 3) for end in [*kept, ordered[-1]]]
