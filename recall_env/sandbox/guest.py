@@ -7,6 +7,7 @@ the host.
 """
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import datetime
@@ -17,6 +18,7 @@ import fractions
 import io
 import json
 import linecache
+import marshal
 import math
 import os
 import re
@@ -25,6 +27,7 @@ import sys
 import types
 import uuid
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import code_cache
@@ -70,8 +73,11 @@ class Printed(io.TextIOBase):
 class Tools:
     """One loaded source: `load` once (or for every call, in mode `fresh`), then `call`."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], on_compiled: Callable[[types.CodeType], None] | None = None) -> None:
+        """on_compiled: told of the code, before any of it runs, when the document brings none."""
         self.state = document["state"]
+        self.given_code: str | None = document["code"]
+        self.on_compiled = on_compiled
         self.fresh = document["mode"] == "fresh"
         self.code: types.CodeType | None = None
         self.source: str = document["source"]
@@ -82,7 +88,7 @@ class Tools:
         if self.code is None:
             lines = self.source.splitlines(keepends=True)
             linecache.cache[FILE] = (len(self.source), None, lines, FILE)
-            self.code = compile(self.source, FILE, "exec", dont_inherit=True)
+            self.code = self.compiled()
         module = types.ModuleType(MODULE)
         sys.modules[MODULE] = module  # dataclasses and typing look their module up there
         self.namespace = module.__dict__
@@ -91,6 +97,14 @@ class Tools:
         if self.defined(setup):
             # Through JSON, so that a `fresh` source never sees what an earlier call did to the state.
             self.finish(setup(json.loads(json.dumps(self.state))))
+
+    def compiled(self) -> types.CodeType:
+        if self.given_code is not None:
+            return marshal.loads(base64.b64decode(self.given_code))
+        code = compile(self.source, FILE, "exec", dont_inherit=True)
+        if self.on_compiled is not None:
+            self.on_compiled(code)
+        return code
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
         if self.fresh:
@@ -305,7 +319,8 @@ def warm_up(limits: dict[str, Any]) -> None:
     """Play a small episode in this process, and forget it."""
     sources, types_seen = dict(linecache.cache), dict(sys.modules)
     for mode in ("stateful", "fresh"):
-        tools = Tools({"source": WARM_UP, "state": {"a": 1}, "mode": mode, "services": []})
+        document = {"source": WARM_UP, "code": None, "state": {"a": 1}, "mode": mode, "services": []}
+        tools = Tools(document, lambda code: marshal.loads(base64.b64decode(base64.b64encode(marshal.dumps(code)))))
         replies = [answer(tools, {"op": "load"}, limits)]
         for arguments in ({"item": "a"}, {"item": "b", "count": 2}, {"item": "?"}, {"wrong": 1}) * 3:
             replies.append(answer(tools, {"op": "call", "name": "look_up", "arguments": arguments}, limits))
@@ -333,6 +348,15 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
         sock.send(payload)
         return json.loads(wire.receive(sock, frame_bytes))
 
+    def send_code(code: types.CodeType) -> None:
+        """For the next episode of this source; an empty one when it does not fit into a frame, or nests too deep."""
+        try:
+            text = base64.b64encode(marshal.dumps(code)).decode()
+            payload = wire.encode({"nonce": nonce, "code": text}, frame_bytes)
+        except (ValueError, wire.WireError):
+            payload = wire.encode({"nonce": nonce, "code": ""}, frame_bytes)
+        sock.send(payload)
+
     while payload := wire.receive(sock, frame_bytes):
         request = json.loads(payload)
         nonce = request["nonce"]
@@ -344,10 +368,10 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
             text = []
             if document["services"]:
                 services_shim.install(ask, document["services"])
-            tools = Tools(document)
+            tools = Tools(document, send_code if document["send_code"] else None)
         turns.begin_tool()
         reply = {"nonce": nonce, **answer(tools, request, limits)}
-        if request["op"] == "load":
+        if request["op"] == "load" and tools.given_code is None:
             sharing.give_back()
         turns.end_tool()
         sock.send(wire.encode(reply, frame_bytes))

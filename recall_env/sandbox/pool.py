@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from recall_env.errors import EnvError, SandboxFailure
 from recall_env.sandbox.broker import Channel
+from recall_env.sandbox.compiled import CompiledSources
 from recall_env.sandbox.episode import End, Episode, wire_pair
 from recall_env.sandbox.jail import Jail, Rung, start_jail
 from recall_env.sandbox.limits import CEILING, Limits
@@ -215,6 +216,7 @@ class JailPool:
         self._shards: list[Shard | None] = [None] * count
         self._slots = [threading.Lock() for _ in range(count)]
         self._loads = [0] * count  # sessions opened and not yet closed
+        self.compiled = CompiledSources()
         self._lock = threading.RLock()  # re-entered when a collected session is closed in the middle of this
         self._closed = False
         self._sessions: weakref.WeakSet[JailSession] = weakref.WeakSet()
@@ -332,7 +334,7 @@ class JailSession(Episode):
         limits: Limits,
         services: Channel | None,
     ) -> None:
-        super().__init__(sock, process, limits, services)
+        super().__init__(sock, process, limits, services, pool.compiled)
         self._pool, self._slot = pool, slot
         self._jailed = process
         self._open_by = 0.0
