@@ -32,6 +32,7 @@ import determinism
 import guest
 import isolation
 import sharing
+import warm_up
 
 # What tools import often enough to pay for a place in every episode; an import of `hashlib` takes an episode 2.5 ms.
 PREIMPORTS = (
@@ -124,7 +125,7 @@ class Zygote:
         self.control.sendmsg([json.dumps(frame).encode()], ancillary)
 
 
-def warm_up() -> None:
+def prepare() -> None:
     """All that every episode would otherwise do for itself."""
     for name in PREIMPORTS:
         with contextlib.suppress(ImportError):  # an interpreter built without SQLite, say
@@ -133,15 +134,15 @@ def warm_up() -> None:
         del sys.modules[name]
     determinism.install()
     code_cache.install()
-    guest.warm_up(isolation.TRIAL_LIMITS)
+    warm_up.play_once(isolation.TRIAL_LIMITS)
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     plan = json.loads(sys.argv[2])
     os.environ.clear()
-    warm_up()
-    sys.path.pop(0)  # this folder: its files are not for tools
+    prepare()
+    guest.hide_our_modules()
     try:
         if plan["landlock"] is None:
             isolated: isolation.Isolation = isolation.Namespaces()
