@@ -40,6 +40,12 @@ PREIMPORTS = (
     "decimal difflib enum fractions functools heapq inspect io itertools json math numbers operator queue random re "
     "sqlite3 statistics string struct textwrap threading time traceback types typing uuid warnings"
 ).split()
+# Also, where Landlock is all there is: as another user than root, an episode may not reach root's own Python any more.
+# The rest of what the gate allows, and what is common beside it.
+PREIMPORTS_OF_LANDLOCK = (
+    "argparse binascii bz2 cmath csv fcntl glob graphlib gzip hashlib hmac html keyword locale lzma pathlib pprint "
+    "secrets shutil ssl tempfile unicodedata xml.etree.ElementTree zipfile zlib zoneinfo"
+).split()
 REQUEST_BYTES = 4096
 NOTICES = 64  # deaths told in one datagram, which pool.py reads 4 KiB of
 REST_MS = 3
@@ -125,23 +131,29 @@ class Zygote:
         self.control.sendmsg([json.dumps(frame).encode()], ancillary)
 
 
-def prepare() -> None:
+def prepare(*, landlock_only: bool) -> None:
     """All that every episode would otherwise do for itself."""
-    for name in PREIMPORTS:
-        with contextlib.suppress(ImportError):  # an interpreter built without SQLite, say
-            importlib.import_module(name)
+    load(PREIMPORTS)
     for name in RARE:
         del sys.modules[name]
+    if landlock_only:
+        load(PREIMPORTS_OF_LANDLOCK)
     determinism.install()
     code_cache.install()
     warm_up.play_once(isolation.TRIAL_LIMITS)
+
+
+def load(names: list[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):  # an interpreter built without SQLite, say
+            importlib.import_module(name)
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     plan = json.loads(sys.argv[2])
     os.environ.clear()
-    prepare()
+    prepare(landlock_only=plan["landlock"] is not None)
     guest.hide_our_modules()
     try:
         if plan["landlock"] is None:
