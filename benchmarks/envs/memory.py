@@ -84,8 +84,8 @@ def _receive(envs: EnvPool) -> None:
     for event in envs.recv(min_ready=envs.size):
         if event.error is not None:
             raise event.error
-        if any(call["status"] != "ok" for call in event.info["tool_calls"]):
-            raise RuntimeError(f"a gold call came to {event.info['tool_calls']}")
+        if event.info["failure"] not in (None, "tool"):  # some tasks' tools fail at first, on purpose
+            raise RuntimeError(f"a gold call came to {event.info}")
 
 
 def _weigh() -> Weight:

@@ -17,6 +17,13 @@ LINES = {  # name of a series -> colour, line, label
     "ReCall, requests.post": ("C7", "-", "ReCall's HTTP sandbox, its loop"),
 }
 
+ENDS = {  # name of a series -> colour, line
+    "ideal": ("C7", "-"),
+    "live, EnvPool": ("C0", "-"),
+    "whole, EnvPool": ("C0", ":"),
+    "live, lock-step": ("C1", "-"),
+}
+
 
 def draw(measures: dict[str, Measure], folder: Path) -> list[Path]:
     """Writes envs_NAME.png for each measure that has a plot; their paths."""
@@ -47,10 +54,10 @@ def _tail(series: dict[str, list[float]], path: Path) -> None:
     """When how many episodes had ended, of the first seed."""
 
     def fill(axis) -> None:
-        for name, colour in (("ideal", "C7"), ("EnvPool", "C0"), ("lock-step", "C1")):
+        for name, (colour, line) in ENDS.items():
             ends = series[f"{name}, ended at s"]
             shares = [100 * (rank + 1) / len(ends) for rank in range(len(ends))]
-            axis.step([0, *ends], [0, *shares], where="post", color=colour, label=name)
+            axis.step([0, *ends], [0, *shares], where="post", color=colour, ls=line, label=name)
         axis.set(title="episodes that have ended", xlabel="s", ylabel="%", ylim=(0, 103), xlim=(0, None))
         axis.legend(frameon=False, loc="center right")
 

@@ -17,8 +17,9 @@ from benchmarks.sandbox.report import say
 
 # verifiers 0.3 is the newest with tools in the environment's own process (classic_verifiers.py).
 PINS = ("skyrl-gym==0.4.0", "verifiers==0.3.1")
-SCRIPTS = {"SkyRL-gym": "skyrl.py", "verifiers": "classic_verifiers.py"}
-HOME = Path(__file__).parents[3] / "build" / "env-peers"  # git ignores build/; `make clean` removes it
+HERE = Path(__file__).parent
+SCRIPTS = {"SkyRL-gym": HERE / "skyrl.py", "verifiers": HERE / "classic_verifiers.py"}
+HOME = HERE.parents[2] / "build" / "env-peers"  # git ignores build/; `make clean` removes it
 STOP_S = 10.0
 
 Order = Callable[[str, int, int, float], Timed]  # loop, live episodes, turns, seconds to time
@@ -31,11 +32,15 @@ class PeersUnavailable(Exception):
 @contextmanager
 def started(name: str, job: Job) -> Iterator[Order]:
     """A peer that takes orders, on this thread's cores. Raises PeersUnavailable, and RuntimeError when it breaks."""
-    script = Path(__file__).with_name(SCRIPTS[name])
     own = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [python(), str(script)], env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+            [python(), str(SCRIPTS[name])],
+            env=own,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
         )
 
         def ask(line: dict) -> dict:
@@ -55,7 +60,8 @@ def started(name: str, job: Job) -> Iterator[Order]:
             ask(asdict(job))
             yield order
         finally:
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
             try:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
