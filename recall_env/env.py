@@ -29,6 +29,8 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import ToolCall, ToolResult
 
+__all__ = ["SynToolEnv"]
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHOICES = ("task", "index", "id")
 _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}

@@ -19,6 +19,8 @@ from recall_env.rubric import Rubric
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 
+__all__ = ["Evaluation", "Played", "Settings", "Tally", "evaluate", "play", "wilson_interval"]
+
 _Z95 = 1.959963984540054
 
 
@@ -69,6 +71,7 @@ class Tally:
 
     @staticmethod
     def of(played: list[Played]) -> "Tally":
+        """Of those without a fault."""
         counted = [one for one in played if one.fault is None]
         successes = sum(one.success for one in counted)
         low, high = wilson_interval(successes, len(counted))
@@ -93,6 +96,7 @@ class Evaluation:
     episodes: list[Played] = field(repr=False)
 
     def to_json(self) -> str:
+        """All fields, episodes included; what `recall-env eval --output` writes."""
         rubric = self.settings.rubric
         settings = replace(self.settings, rubric="")
         written = asdict(replace(self, settings=settings))

@@ -30,6 +30,8 @@ from recall_env.sandbox.session import Pool
 from recall_env.task import Task
 from recall_env.terminal import say
 
+__all__ = ["Difference", "Replayed", "first_difference", "replay", "replay_file"]
+
 _VOID = ("infra", "env_error")  # what happened there is no fact about the task
 _AROUND = 40  # bytes shown on either side of the first one that differs
 

@@ -12,7 +12,9 @@ from recall_env.rubric.judge import forget_verdicts
 from recall_env.task import Task
 from recall_env.terminal import say
 
-ASKING = ("never", "missing", "anew")
+__all__ = ["ASKING", "Rescored", "rescore", "rescore_file"]
+
+ASKING = ("never", "missing", "anew")  # what `rescore` takes as ask
 
 
 @dataclass(frozen=True)

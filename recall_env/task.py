@@ -18,7 +18,9 @@ from recall_env.sandbox.limits import Limits
 from recall_env.schema import function_of
 from recall_env.tool_call import ToolCall
 
-Row = dict[str, Any]
+__all__ = ["Row", "Solution", "Task"]
+
+Row = dict[str, Any]  # of ReCall's Parquet, as a dict: the columns are in docs/make_data.md
 
 _ROW_KEYS = ("data_source", "question", "ability", "reward_model", "extra_info")
 EXTRA_INFO_KEYS = (
@@ -91,6 +93,7 @@ class Task:
 
     @property
     def tool_names(self) -> tuple[str, ...]:
+        """Names of its tools, in the order of `schemas`."""
         return tuple(function_of(schema)["name"] for schema in self.schemas)
 
     @property

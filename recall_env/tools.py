@@ -22,6 +22,8 @@ from recall_env.tool_source import HOOKS, SourceError, Tools, jail_source, recor
 if TYPE_CHECKING:
     from recall_env.rubric import Rubric
 
+__all__ = ["ToolEnv", "has_splits", "tool"]
+
 _MARK = "_recall_env_tool"
 _LINE_KEYS = ("question", "ground_truth", *(key for key in EXTRA_INFO_KEYS if key not in ("env", "func_schemas")))
 
