@@ -96,7 +96,7 @@ AGENTS: dict[str, Callable[[Task, int, Dialect], Agent]] = {"gold": GoldAgent, "
 class ChatAgent:
     """A model behind an OpenAI-compatible /chat/completions endpoint. Stateless and thread-safe.
 
-    Results go back as user messages that hold <tool_response> blocks: what Qwen's template makes of `tool` messages,
+    Results go back as user messages that hold `<tool_response>` blocks: what Qwen's template makes of `tool` messages,
     and what every server takes. Calls that the server has parsed itself are written as text again. With native_calls
     (for the openai dialect) all goes as it is: `tool` messages with ids out, the assistant message as JSON text back.
     """

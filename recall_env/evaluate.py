@@ -129,9 +129,10 @@ def evaluate(
     """Play every task k times.
 
     agent_of: (task, seed, dialect) -> an Agent of one episode. agent: its name, for the record.
-    on_episode: called after each with its result; on_record: with all of it, in the order of tasks. Both one at a time,
-    from worker threads.
-    The first error that is no fault of one episode (no jail on
+    seed: the environments' seeds are seed, seed + 1, ... concurrency: episodes at one time, each in a thread.
+    on_episode: called after each with its result. on_record: with all of it, in the order of tasks.
+
+    Both are called one at a time, from worker threads. The first error that is no fault of one episode (no jail on
     this machine, a bad task, an endpoint that refuses) stops all and is raised.
     """
     if k < 1 or concurrency < 1:

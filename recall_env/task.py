@@ -46,6 +46,7 @@ class Task:
     services: the host's services its tools may ask. limits: fields of `sandbox.Limits` that differ for this task.
     final_state: plain JSON, what a rubric's StateEquals expects; like the ground truth it stays on the host.
     extra: unknown keys of the row by level ("row", "reward_model", "extra_info", "solution", "calls").
+
     The last two fields keep the row's own form: `schemas_text` is the JSON as it stood there (the `recall` dialect
     pastes it into its prompt), `truth_is_text` that the ground truth was one text and no list.
     """

@@ -174,18 +174,25 @@ def _clipped_surrogate(ratio: Tensor, tokens: Tokens, loss: Loss) -> Tensor:
 
 
 def token_clipped(tokens: Tokens, loss: Loss) -> Tensor:
-    """grpo, dr_grpo, dapo, rloo, reinforce++: PPO's clipped surrogate on token ratios. They differ by advantage and
-    token weight (ADVANTAGES, NORMALISATION); with one update a step rho is 1 and it is REINFORCE for all of them."""
+    """grpo, dr_grpo, dapo, rloo, reinforce++: PPO's clipped surrogate on token ratios, as a scalar sum.
+
+    They differ by advantage and token weight (ADVANTAGES, NORMALISATION); with one update a step rho is 1 and it is
+    REINFORCE for all of them. Source: PPO (arXiv:1707.06347) eq. 7, with two clip ranges as in DAPO
+    (arXiv:2503.14476) §3.1.
+    """
     return _weighted_sum(_clipped_surrogate(token_ratio(tokens), tokens, loss), tokens, loss)
 
 
 def sequence_clipped(tokens: Tokens, loss: Loss) -> Tensor:
-    """gspo: the surrogate on sequence ratios. Its clip ranges are two or three orders smaller (3e-4 and 4e-4, §5.1)."""
+    """gspo: the surrogate on sequence ratios, as a scalar sum. Its clip ranges are two or three orders smaller.
+
+    Source: GSPO (arXiv:2507.18071) eq. 5; 3e-4 and 4e-4 are the ranges of its §5.1.
+    """
     return _weighted_sum(_clipped_surrogate(sequence_ratio(tokens), tokens, loss), tokens, loss)
 
 
 def clipped_weight(tokens: Tokens, loss: Loss) -> Tensor:
-    """cispo: the clipped ratio is a constant weight on REINFORCE, so no token loses its gradient.
+    """cispo: the clipped ratio is a constant weight on REINFORCE, so no token loses its gradient. A scalar sum.
 
     Source: CISPO in MiniMax-M1 (arXiv:2506.13585) eq. 4 and 5.
     """

@@ -42,17 +42,15 @@ COUNTERS_FILE = "learner.json"
 
 
 class Learner:
-    """A policy under training: a rank of it. Its gradient and its metrics are those of all ranks together.
-
-    Letters: a Sample has (T,) tokens; of N ranks each is given its own samples, and may be given none.
-    """
+    """A policy under training, as one rank has it. Each rank is given samples of its own, and may be given none;
+    gradient and metrics are those of all together."""
 
     def __init__(
         self, model_path: str, model: config.Model, learner: config.Learner, loss: config.Loss, *,
         seed: int, temperature: float,
     ):  # fmt: skip
-        """Collective. model_path: a folder or hub name; model.path is not read. seed orders the mini-batches of
-        updates_per_step; temperature is the rollout's, and divides the logits here too.
+        """Collective. model_path: a folder or hub name; model.path is not read. seed: orders the mini-batches of
+        updates_per_step. temperature: the rollout's, which divides the logits here too.
 
         Raises RecallError for a model that cannot be loaded.
         """

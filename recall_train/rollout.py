@@ -286,7 +286,10 @@ def has_variance(group: list[Trajectory]) -> bool:
 
 
 def check_infra(trajectories: list[Trajectory], limit: float, ranks: Ranks) -> None:
-    """Collective. Raises RecallError, on every rank, when more was lost to infrastructure than the run may lose."""
+    """Collective. Raises RecallError, on every rank, when more was lost to infrastructure than the run may lose.
+
+    limit: the share, 0 to 1, of the trajectories of all ranks.
+    """
     every = ranks.gather((len(trajectories), [t.fault for t in trajectories if t.status == "infra"]))
     played, faults = sum(count for count, _ in every), [fault for _, faults in every for fault in faults]
     frac = len(faults) / max(1, played)

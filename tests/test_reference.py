@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pdoc.doc
 import pytest
-from reference_docstrings import comments_in, in_items
+from reference_docstrings import comments_in, in_items, without_tags
 from reference_site import PAGES, PUBLIC, ROOT, broken_links, read, undocumented
 
 
@@ -100,15 +100,15 @@ def test_comments_at_fields_and_constants_are_read():
 def test_parameters_that_a_docstring_explains_become_a_list():
     text = "Does it.\n\nsize: of the pool. a and b: the ends; note: no name. Raises ValueError: never.\nReturns it."
     items = in_items(text, {"size", "a", "b"})
-    assert items.split("\n")[:4] == [
-        "Does it.",
-        "",
-        "- `size`: of the pool.",
-        "- `a` and `b`: the ends; note: no name.",
-    ]
+    assert items.split("\n")[:3] == ["Does it.", "", "- `size`: of the pool."]
+    assert items.split("\n")[3] == "- `a` and `b`: the ends; note: no name."
     assert "\n\nRaises ValueError: never." in items
     assert in_items("Nothing: of the kind.", {"size"}) == "Nothing: of the kind."
     assert in_items("- a: a list\n- b: already", {"a", "b"}) == "- a: a list\n- b: already"
+
+
+def test_a_tag_in_a_docstring_is_shown_and_not_obeyed():
+    assert without_tags("a <tool_call> and `<think>`, 1 < 2") == "a &lt;tool_call> and `<think>`, 1 < 2"
 
 
 def test_the_pages_are_those_of_the_folder():

@@ -71,3 +71,8 @@ def _paragraph(text: str, names: set[str]) -> str:
         said, *rest = re.split(r"(?<=[.:)]) (?=(?:Raises|Returns)\b)", what.strip())
         lines += [f"- {quoted}: {said}", *(f"\n{sentence}\n" for sentence in rest)]
     return "\n".join(lines).strip()
+
+
+def without_tags(docstring: str) -> str:
+    """What looks like an HTML tag outside of code marks, as text: `<think>` is one of ours."""
+    return re.sub(r"(`[^`]*`)|<(?=[\w/])", lambda found: found[1] or "&lt;", docstring)

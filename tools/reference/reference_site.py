@@ -9,13 +9,14 @@ import importlib
 import re
 import shutil
 import sys
+import typing
 import warnings
 from pathlib import Path
 
 import pdoc.doc
 import pdoc.render
 import pdoc.render_helpers
-from reference_docstrings import comments_of, in_items
+from reference_docstrings import comments_of, in_items, without_tags
 
 ROOT = Path(__file__).parent.parent.parent
 PUBLIC = (
@@ -36,7 +37,7 @@ PAGES = {  # page -> where it lies in the site
     **{page: f"guide/{page.stem}.html" for page in sorted((ROOT / "docs").glob("*.md")) if page != INDEX},
 }
 EACH_FIELD = {"recall_train.config"}  # whose fields each need words; elsewhere those of the class may do
-_LATER = ("Pool.close", "JailPool.closed", "UnsafePool.closed")  # they have no words yet
+_LATER = ("Pool.close", "JailPool.close", "JailPool.closed", "UnsafePool.close", "UnsafePool.closed")  # no words yet
 LATER = {f"recall_env.sandbox.{name}" for name in _LATER}
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
@@ -73,6 +74,7 @@ def read(names: tuple[str, ...]) -> Modules:
             getattr(obj, public)  # packages that import a name when it is first used
             obj.__dict__.setdefault(public, getattr(obj, public))
         modules[name] = pdoc.doc.Module(obj)
+        modules[name].docstring = without_tags(modules[name].docstring)
     for module in modules.values():
         for doc in members(module):
             _complete(doc, module)
@@ -94,15 +96,16 @@ def members(space: pdoc.doc.Namespace) -> list[pdoc.doc.Doc]:
 def _complete(doc: pdoc.doc.Doc, module: pdoc.doc.Module) -> None:
     """Puts in what pdoc does not see (comments, a protocol's words on a method), and takes out what nobody calls."""
     names: set[str] = set()
-    if isinstance(doc, pdoc.doc.Class):
-        for field in [field for field in doc.own_members if _is_internal(field, doc.obj)]:
-            doc.members.pop(field.name)
+    if isinstance(doc, pdoc.doc.Class) and doc.taken_from[0] != module.modulename and doc.taken_from[0] in PUBLIC:
+        _take_out(doc, list(doc.members))  # they stand on its own page
+    elif isinstance(doc, pdoc.doc.Class):
+        _take_out(doc, [field.name for field in doc.own_members if _is_internal(field, doc.obj)])
         names = {field.name for field in doc.own_members if isinstance(field, pdoc.doc.Variable)}
         constructor = doc.members.get("__init__")
         if getattr(doc.obj, "_is_protocol", False) or issubclass(doc.obj, BaseException):
-            doc.members.pop("__init__", None)
+            _take_out(doc, ["__init__"])
         elif constructor is not None and constructor.taken_from[0].partition(".")[0] != _package(module):
-            doc.members.pop("__init__")
+            _take_out(doc, ["__init__"])
         elif constructor is not None and "__init__" not in vars(doc.obj):
             constructor.docstring = ""  # a base's, which says nothing about this one
     elif isinstance(doc, pdoc.doc.Function):
@@ -110,7 +113,19 @@ def _complete(doc: pdoc.doc.Doc, module: pdoc.doc.Module) -> None:
         doc.docstring = doc.docstring or _of_protocol(doc, module)
     elif isinstance(doc, pdoc.doc.Variable):
         doc.docstring = doc.docstring or _comment(doc)
-    doc.docstring = in_items(doc.docstring, names)
+        owner = module.get(doc.qualname.rpartition(".")[0])
+        if owner is not None and "FieldInfo(" in str(doc.annotation):
+            doc.annotation = typing.get_type_hints(owner.obj)[doc.name]  # without pydantic's bounds
+        if _section(doc, module) or str(ROOT) in str(doc.default_value):  # explained by its class; differs by machine
+            doc.default_value = pdoc.doc.empty
+    doc.docstring = without_tags(in_items(doc.docstring, names))
+
+
+def _take_out(doc: pdoc.doc.Class, names: list[str]) -> None:
+    for name in names:
+        doc.members.pop(name, None)
+    for kept in ("own_members", "_members_by_origin"):  # by pdoc, which made them from `members`
+        vars(doc).pop(kept, None)
 
 
 def _package(module: pdoc.doc.Module) -> str:
@@ -118,10 +133,12 @@ def _package(module: pdoc.doc.Module) -> str:
 
 
 def _of_protocol(doc: pdoc.doc.Function, module: pdoc.doc.Module) -> str:
-    """What a protocol of the same page says about a method of this name."""
+    """What a protocol of the same page, which the class has every method of, says about one."""
+    owner = module.get(doc.qualname.rpartition(".")[0])
     protocols = [other for other in module.classes if getattr(other.obj, "_is_protocol", False)]
-    found = [other.members[doc.name].docstring for other in protocols if doc.name in other.members]
-    return next(filter(None, found), "") if "." in doc.qualname else ""
+    methods = {other: [f.name for f in other.own_members if not f.name.startswith("_")] for other in protocols}
+    kept = [other for other in protocols if owner and all(hasattr(owner.obj, name) for name in methods[other])]
+    return next((other.members[doc.name].docstring for other in kept if doc.name in other.members), "")
 
 
 def _comment(doc: pdoc.doc.Variable) -> str:
@@ -146,13 +163,17 @@ def undocumented(module: pdoc.doc.Module) -> list[str]:
         owner = module.get(doc.qualname.rpartition(".")[0])
         is_field = isinstance(owner, pdoc.doc.Class) and isinstance(doc, pdoc.doc.Variable)
         if is_field and not isinstance(vars(owner.obj).get(doc.name), property | functools.cached_property):
-            named = getattr(doc.annotation, "__name__", "") in module.members  # a section: its class has the words
-            spared = named or module.modulename not in EACH_FIELD
+            spared = _section(doc, module) or module.modulename not in EACH_FIELD
         else:
             spared = doc.name == "__init__" or doc.fullname in LATER
         if not (doc.docstring or spared):
             missing.append(doc.fullname)
     return missing
+
+
+def _section(doc: pdoc.doc.Variable, module: pdoc.doc.Module) -> bool:
+    """A field whose type is a class on the same page, which has the words: a section of the settings."""
+    return module.modulename in EACH_FIELD and getattr(doc.annotation, "__name__", "") in module.members
 
 
 def write(folder: Path, modules: Modules) -> None:
