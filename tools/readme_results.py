@@ -72,8 +72,8 @@ def _checks(record: dict[str, Any]) -> str:
         found.setdefault(row["check"], []).append(row)
     lines = [
         f"{shipped['tasks']:,} shipped tasks of every split: {shipped['seconds']:.0f} s in "
-        f"{shipped['jobs']} processes, {shipped['tasks_per_s']:.1f} tasks a second; findings: {shipped['alarms']}. Planted defects: "
-        f"{sum(row['found'] for row in rows)} of {len(rows)} found by their check.",
+        f"{shipped['jobs']} processes, {shipped['tasks_per_s']:.1f} tasks a second; findings: {shipped['alarms']}. "
+        f"Planted defects: {sum(row['found'] for row in rows)} of {len(rows)} found by their check.",
         "",
         "| check | found | planted defects |",
         "|---|---|---|",
