@@ -19,6 +19,8 @@ from recall_env.rubric import Rubric
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
 
+__all__ = ["Evaluation", "Played", "Settings", "Tally", "evaluate", "play", "wilson_interval"]
+
 _Z95 = 1.959963984540054
 
 
@@ -69,6 +71,7 @@ class Tally:
 
     @staticmethod
     def of(played: list[Played]) -> "Tally":
+        """Of those without a fault."""
         counted = [one for one in played if one.fault is None]
         successes = sum(one.success for one in counted)
         low, high = wilson_interval(successes, len(counted))
@@ -93,6 +96,7 @@ class Evaluation:
     episodes: list[Played] = field(repr=False)
 
     def to_json(self) -> str:
+        """All fields, episodes included; what `recall-env eval --output` writes."""
         rubric = self.settings.rubric
         settings = replace(self.settings, rubric="")
         written = asdict(replace(self, settings=settings))
@@ -125,9 +129,10 @@ def evaluate(
     """Play every task k times.
 
     agent_of: (task, seed, dialect) -> an Agent of one episode. agent: its name, for the record.
-    on_episode: called after each with its result; on_record: with all of it, in the order of tasks. Both one at a time,
-    from worker threads.
-    The first error that is no fault of one episode (no jail on
+    seed: the environments' seeds are seed, seed + 1, ... concurrency: episodes at one time, each in a thread.
+    on_episode: called after each with its result. on_record: with all of it, in the order of tasks.
+
+    Both are called one at a time, from worker threads. The first error that is no fault of one episode (no jail on
     this machine, a bad task, an endpoint that refuses) stops all and is raised.
     """
     if k < 1 or concurrency < 1:
