@@ -19,10 +19,11 @@ from recall_env.dialect.base import readable
 from recall_env.env import SynToolEnv
 from recall_env.episode_file import LinesFile, Transcript, origin_of, record
 from recall_env.errors import RecallError
-from recall_env.evaluate import Settings, evaluate, play
+from recall_env.evaluate import Settings, evaluate
 from recall_env.nearest import did_you_mean, listed
 from recall_env.new import new_package
 from recall_env.packages import installed, loaded, one_of, rubric_of
+from recall_env.play import play
 from recall_env.registry import SYNTOOL_ID, point_id, resolve
 from recall_env.sandbox.broker import read_addresses
 from recall_env.serve_command import serve
