@@ -1,4 +1,4 @@
-"""recall-env check: what is asked for, what is shown, and the exit code. Registered in recall_env/__main__.py."""
+"""recall-env check: what is asked for, what is shown, and the exit code."""
 
 import json
 import sys

@@ -1,0 +1,88 @@
+"""recall-env play: one episode, by hand, by the gold solution, at random, or by a served model."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recall_env.commands.choices import agent_of, check_folder, rubric_name, tasks_named
+from recall_env.commands.options import (
+    ApiKey,
+    AsJson,
+    BaseUrl,
+    Dataset,
+    Dialect,
+    MaxTokens,
+    MaxTurns,
+    Model,
+    RubricName,
+    Sandbox,
+    Seed,
+    Services,
+    Split,
+    Target,
+    Temperature,
+)
+from recall_env.dialect.base import readable
+from recall_env.env import SynToolEnv
+from recall_env.episode_file import LinesFile, Transcript, origin_of, record
+from recall_env.evaluate import Settings
+from recall_env.play import play
+from recall_env.registry import SYNTOOL_ID
+from recall_env.sandbox.broker import read_addresses
+from recall_env.terminal import Hand, say
+
+
+def play_one(
+    target: Target = SYNTOOL_ID,
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="gold, random, hand, or model (with --base-url)")] = "",
+    dataset: Dataset = "syntool",
+    split: Split = None,
+    index: Annotated[int | None, typer.Option(help="position of the task in the set; default: drawn")] = None,
+    dialect: Dialect = "hermes",
+    rubric: RubricName = None,
+    max_turns: MaxTurns = 10,
+    sandbox: Sandbox = "nsjail",
+    service: Services = None,
+    seed: Seed = 0,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    api_key: ApiKey = None,
+    temperature: Temperature = 0.7,
+    max_tokens: MaxTokens = 1024,
+    output: Annotated[Path | None, typer.Option(help="write the episode to this file, for replay and rescore")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play one episode and print it; exit 1 if gold is not rewarded. Example: recall-env play ReCall/SynTool-v0 gold"""
+    tasks, chosen = tasks_named(target, dataset, split)
+    kind = agent or ("model" if base_url else "hand")
+    endpoint = (base_url, model, api_key, temperature, max_tokens)
+    chosen_agent = (
+        (lambda task, seed, dialect: Hand(dialect.prefill))
+        if kind == "hand"
+        else agent_of(kind, endpoint, dialect, "hand")
+    )
+    services = read_addresses(service or [])
+    settings = Settings(
+        dialect=dialect, rubric=rubric or rubric_name(target), max_turns=max_turns, sandbox=sandbox, services=services
+    )
+    check_folder(output)
+    env, transcript = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **vars(settings)), Transcript()
+    try:
+        env.reset(seed=seed)  # chooses the task
+        messages, infos, reward = play(env, chosen_agent(env.task, seed, env.dialect), env.task, seed, transcript)
+    finally:
+        env.close()
+    if output is not None:
+        with LinesFile(output) as file:
+            file.write(record(env.task, seed, origin_of(env, tasks), transcript).to_json())
+    last = infos[-1]
+    if as_json:
+        print(json.dumps({"messages": messages, "info": last, "reward": reward}, indent=1, ensure_ascii=False))
+    elif kind != "hand":  # who played by hand has read it
+        for message in messages:
+            print(f"[{message['role']}]\n{readable(message)}\n")
+    say(f"{last['termination']}: reward {reward:g}, answer {last['answer']!r}, {last['turn']} turns")
+    if not last["valid"] or (kind == "gold" and not last["success"]):
+        raise typer.Exit(1)
