@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -24,11 +25,13 @@ from typing import Any, Protocol
 from recall_env.errors import EnvError, SandboxFailure
 from recall_env.sandbox import wire
 from recall_env.sandbox.broker import Channel, ServiceReply, ServiceRequest
+from recall_env.sandbox.compiled import CompiledSources
 from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode
 from recall_env.tool_call import Status, ToolResult
 
 DEATH_WAIT_S = 10.0  # between a socket's end and the word of its process's death
+NONCE_BYTES = 8
 SEND_OVERHEAD_BYTES = 1024  # what the kernel wants beside the frame itself
 REPLY_STATUSES = frozenset({"ok", "tool_error", "out_of_memory", "unknown_tool", "output_truncated"})
 
@@ -67,11 +70,20 @@ SILENT = Silent()
 class Episode:
     """A Session over one socket and one process. Used by one thread at a time."""
 
-    def __init__(self, sock: socket.socket, process: Process, limits: Limits, services: Channel | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        process: Process,
+        limits: Limits,
+        services: Channel | None = None,
+        compiled: CompiledSources | None = None,
+    ) -> None:
         self._sock = sock
         self._process = process
         self._limits = limits
         self._services = services
+        self._compiled = compiled
+        self._uncompiled: str | None = None  # the source whose code the guest is to send before anything else
         self._gone: ToolResult | None = None  # set once the interpreter is dead
         self._lost: str | None = None  # set once our side broke
         self._closed = False
@@ -85,8 +97,12 @@ class Episode:
 
     def begin_load(self, source: str, state: Any, mode: Mode) -> None:
         """Send what fits of the source; EnvError when it is too long or its state no JSON. Never waits."""
+        code = None if self._compiled is None else self._compiled.get(source)
+        self._uncompiled = None if self._compiled is None or code is not None else source
         document = {
             "source": source,
+            "code": code,
+            "send_code": self._uncompiled is not None,
             "state": state,
             "mode": mode,
             "services": list(self._services.names) if self._services else [],
@@ -96,9 +112,10 @@ class Episode:
         except (TypeError, ValueError, RecursionError) as error:
             raise EnvError(f"initial state: expected JSON data: {error}") from error
         limits = self._limits
-        if len(text) > limits.load_bytes:
+        size = len(text) - len(code or "")
+        if size > limits.load_bytes:
             raise EnvError(
-                f"tool source and initial state: {len(text)} bytes; the limit is {limits.load_bytes} (load_bytes)"
+                f"tool source and initial state: {size} bytes; the limit is {limits.load_bytes} (load_bytes)"
             )
         self._start_clock(limits.load_timeout_s)
         chunk = min(wire.CHUNK_CHARS, limits.frame_bytes // 2 - 256)  # escaped once more, a frame may double
@@ -119,6 +136,7 @@ class Episode:
             result = self._await_result()
         except OSError:
             result = self.settle()
+        self._uncompiled = None
         if result.status not in ("ok", "output_truncated"):
             kind = f"{result.error_type}: " if result.error_type else f"{result.status}: "
             raise EnvError(f"tool source does not load: {kind}{result.error_message}")
@@ -165,6 +183,8 @@ class Episode:
             frame = wire.decode(payload, wire.FROM_GUEST_KEYS, self._limits.frame_bytes)
             if "service" in frame:
                 return self._believe_request(frame)
+            if "code" in frame:
+                return self._believe_code(frame)
             result = self._believe(frame, len(payload))
             if not wire.is_quiet(self._sock, self._poll):
                 raise wire.WireError("it answered one call twice")
@@ -276,7 +296,7 @@ class Episode:
         return False
 
     def _start_clock(self, timeout_s: float) -> None:
-        self._nonce = wire.new_nonce()
+        self._nonce = secrets.token_hex(NONCE_BYTES)
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
 
@@ -315,6 +335,16 @@ class Episode:
         if self._services is None:
             raise wire.WireError("a request to a service, though it was given none")
         return ServiceRequest.from_frame(frame)
+
+    def _believe_code(self, frame: dict[str, Any]) -> None:
+        """The guest sends it before it runs the source, so a second one, or one later, is not the guest's."""
+        if frame["nonce"] != self._nonce or self._uncompiled is None:
+            raise wire.WireError("compiled code that nobody asked for")
+        if not isinstance(frame["code"], str):
+            raise wire.WireError("compiled code that is no text")
+        if frame["code"]:  # none when it does not fit into a frame
+            self._compiled.put(self._uncompiled, frame["code"])
+        self._uncompiled = None
 
     def _timed_out(self) -> ToolResult:
         return self._end("timeout", f"the call took longer than {self._timeout_s:g} s and was stopped")

@@ -7,24 +7,18 @@ the host.
 """
 
 import asyncio
+import base64
 import contextlib
-import dataclasses
-import datetime
-import decimal
-import enum
 import errno
-import fractions
 import io
 import json
 import linecache
-import math
+import marshal
 import os
-import re
 import socket
 import sys
 import types
-import uuid
-from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import code_cache
@@ -33,19 +27,12 @@ import rlimits
 import services_shim
 import sharing
 import turns
+import values
 import wire
 
 MODULE = "__task__"
 FILE = "<tools>"
-MAX_VALUE_DEPTH = wire.MAX_DEPTH - 8  # the frame's own object and the path to the value take a few levels
 MESSAGE_CHARS = 1000
-REPR_CHARS = 200
-AS_TEXT = (decimal.Decimal, fractions.Fraction, uuid.UUID, datetime.timedelta)
-AS_LIST = (list, tuple, deque, range, type({}.keys()), type({}.values()), type({}.items()))
-
-
-class ResultError(Exception):
-    """A tool's return value is not data that JSON can carry."""
 
 
 class Printed(io.TextIOBase):
@@ -70,8 +57,11 @@ class Printed(io.TextIOBase):
 class Tools:
     """One loaded source: `load` once (or for every call, in mode `fresh`), then `call`."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], on_compiled: Callable[[types.CodeType], None] | None = None) -> None:
+        """on_compiled: told of the code, before any of it runs, when the document brings none."""
         self.state = document["state"]
+        self.given_code: str | None = document["code"]
+        self.on_compiled = on_compiled
         self.fresh = document["mode"] == "fresh"
         self.code: types.CodeType | None = None
         self.source: str = document["source"]
@@ -82,7 +72,7 @@ class Tools:
         if self.code is None:
             lines = self.source.splitlines(keepends=True)
             linecache.cache[FILE] = (len(self.source), None, lines, FILE)
-            self.code = compile(self.source, FILE, "exec", dont_inherit=True)
+            self.code = self.compiled()
         module = types.ModuleType(MODULE)
         sys.modules[MODULE] = module  # dataclasses and typing look their module up there
         self.namespace = module.__dict__
@@ -91,6 +81,14 @@ class Tools:
         if self.defined(setup):
             # Through JSON, so that a `fresh` source never sees what an earlier call did to the state.
             self.finish(setup(json.loads(json.dumps(self.state))))
+
+    def compiled(self) -> types.CodeType:
+        if self.given_code is not None:
+            return read_code(self.given_code)
+        code = compile(self.source, FILE, "exec", dont_inherit=True)
+        if self.on_compiled is not None:
+            self.on_compiled(code)
+        return code
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
         if self.fresh:
@@ -113,70 +111,13 @@ class Tools:
         return self.loop.run(value)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """`value` as JSON data, or ResultError naming what is not: nothing is turned into a `repr` behind one's back."""
-    kind = type(value)
-    if value is None or kind is str or kind is bool or kind is int:
-        return value
-    if depth > MAX_VALUE_DEPTH:
-        raise ResultError(f"the value nests deeper than {MAX_VALUE_DEPTH}, or contains itself")
-    if kind is float:
-        if not math.isfinite(value):
-            raise ResultError(f"the value holds {value!r}, which JSON does not have")
-        return value
-    if isinstance(value, dict):
-        return {_key(key): plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, AS_LIST):
-        return [plain(item, depth + 1) for item in value]
-    if isinstance(value, set | frozenset):
-        return _sorted([plain(item, depth + 1) for item in value])
-    if isinstance(value, enum.Enum):
-        return plain(value.value, depth + 1)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return plain(float(value), depth)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name), depth + 1) for item in dataclasses.fields(value)}
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, AS_TEXT):
-        return str(value)
-    raise ResultError(
-        f"the tool returned a value of type {kind.__name__}, which is not JSON data; return text, numbers, "
-        f"lists, dicts or dataclasses. It was {_shown(value)}"
-    )
+def write_code(code: types.CodeType) -> str:
+    """ValueError when it nests too deep for marshal."""
+    return base64.b64encode(marshal.dumps(code)).decode()
 
 
-def _shown(value: Any) -> str:
-    """Its repr, without the addresses that differ from play to play, and not for ever long."""
-    try:
-        text = re.sub(r" at 0x[0-9a-f]+", "", repr(value)[: 4 * REPR_CHARS])
-    except Exception as broken:  # the tool's own __repr__ may do anything
-        return f"something whose repr raises {type(broken).__name__}"
-    return text if len(text) <= REPR_CHARS else f"{text[:REPR_CHARS]}..."
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, enum.Enum):
-        key = key.value
-    if isinstance(key, str):
-        return str.__str__(key)
-    if key is None or isinstance(key, bool):
-        return json.dumps(key)
-    if isinstance(key, int | float | decimal.Decimal | uuid.UUID | datetime.date):
-        return str(key)
-    raise ResultError(f"the value holds a dict with a key of type {type(key).__name__}; keys must be text or numbers")
-
-
-def _sorted(items: list[Any]) -> list[Any]:
-    """Sets have no order of their own; the same set must give the same bytes."""
-    try:
-        return sorted(items)
-    except TypeError:
-        return sorted(items, key=lambda item: (type(item).__name__, json.dumps(item, sort_keys=True)))
+def read_code(text: str) -> types.CodeType:
+    return marshal.loads(base64.b64decode(text))
 
 
 def describe(error: BaseException) -> tuple[str, str]:
@@ -207,14 +148,6 @@ def _line(error: BaseException) -> int | None:
     return line
 
 
-def cut(text: str, limit_bytes: int) -> tuple[str, bool]:
-    """`text` within `limit_bytes` of UTF-8, and whether something was cut off."""
-    raw = text.encode("utf-8", "replace")
-    if len(raw) <= limit_bytes:
-        return raw.decode("utf-8"), False
-    return raw[:limit_bytes].decode("utf-8", "ignore"), True
-
-
 def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
     """Run one request; the reply without its nonce. A tool can raise anything, BaseException included."""
     limit_bytes = limits["output_bytes"]
@@ -231,10 +164,10 @@ def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> dic
                     "error_message": f"the tools define no function {request['name'][:200]!r}",
                 }
             else:
-                value = plain(tools.call(request["name"], request["arguments"]))
+                value = values.plain(tools.call(request["name"], request["arguments"]))
                 text = json.dumps(value, allow_nan=False, separators=(",", ":"))
                 if len(text) > limit_bytes:
-                    value, overflow = cut(value if isinstance(value, str) else text, limit_bytes)
+                    value, overflow = values.cut(value if isinstance(value, str) else text, limit_bytes)
                     reply["status"] = "output_truncated" if overflow else "ok"
                 reply["value"] = value
     except MemoryError:
@@ -245,77 +178,10 @@ def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> dic
         if request["op"] == "load" and line:
             message = f"line {line}: {message}"
         reply |= {"status": "tool_error", "error_type": kind, "error_message": message}
-    reply["stdout"], overflow = cut("".join(printed.parts), limit_bytes)
+    reply["stdout"], overflow = values.cut("".join(printed.parts), limit_bytes)
     if overflow and reply["status"] == "ok":
         reply["status"] = "output_truncated"
     return reply
-
-
-# What sources commonly do, for the zygote to have done before it forks: CPython rewrites code for the types it meets,
-# and does so in memory that every episode would otherwise have to copy for itself.
-WARM_UP = '''
-import dataclasses, datetime, enum, json, math, random, re
-from collections import Counter, defaultdict, namedtuple
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Union
-
-class Colour(enum.Enum):
-    RED = "red"
-
-Pair = namedtuple("Pair", "left right")
-
-@dataclass
-class Item:
-    name: str
-    price: float = 0.0
-    tags: List[str] = field(default_factory=list)
-
-@dataclass(frozen=True, order=True)
-class Key:
-    number: int
-
-ITEMS = {name: Item(name, 1.5 * number, [name]) for number, name in enumerate(("a", "b", "c"))}
-WORD = re.compile(r"^[a-z]+$")
-
-class Store:
-    def __init__(self, state: Optional[Dict[str, Any]] = None):
-        self.rows = [{"id": number, "name": f"row {number}"} for number in range(5)]
-        self.seen = defaultdict(list)
-
-    def find(self, text: str) -> Union[dict, None]:
-        return next((row for row in sorted(self.rows, key=lambda row: row["id"]) if text in row["name"]), None)
-
-STORE = Store()
-
-def setup(state):
-    STORE.seen["state"].append(state)
-
-def look_up(item: str, count: int = 1) -> dict:
-    """A row."""
-    if not WORD.match(item):
-        raise ValueError(f"bad name {item!r}")
-    total = round(sum(each.price for each in ITEMS.values()) * count, 2)
-    print("looked up", item)
-    return {"item": dataclasses.asdict(ITEMS[item]), "total": total, "row": STORE.find("2"),
-            "when": str(datetime.date(2024, 1, 2)), "words": Counter("a b".split()), "text": json.dumps([1, None])}
-'''
-
-
-def warm_up(limits: dict[str, Any]) -> None:
-    """Play a small episode in this process, and forget it."""
-    sources, types_seen = dict(linecache.cache), dict(sys.modules)
-    for mode in ("stateful", "fresh"):
-        tools = Tools({"source": WARM_UP, "state": {"a": 1}, "mode": mode, "services": []})
-        replies = [answer(tools, {"op": "load"}, limits)]
-        for arguments in ({"item": "a"}, {"item": "b", "count": 2}, {"item": "?"}, {"wrong": 1}) * 3:
-            replies.append(answer(tools, {"op": "call", "name": "look_up", "arguments": arguments}, limits))
-        for reply in replies:
-            wire.decode(wire.encode({"nonce": "0", **reply}, limits["frame_bytes"]), (wire.REPLY_KEYS,), 1 << 20)
-    linecache.cache.clear()
-    linecache.cache.update(sources)
-    for name in sys.modules.keys() - types_seen.keys():
-        if name == MODULE:
-            del sys.modules[name]
 
 
 def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
@@ -333,6 +199,14 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
         sock.send(payload)
         return json.loads(wire.receive(sock, frame_bytes))
 
+    def send_code(code: types.CodeType) -> None:
+        """For the next episode of this source; an empty one when it does not fit into a frame, or nests too deep."""
+        try:
+            payload = wire.encode({"nonce": nonce, "code": write_code(code)}, frame_bytes)
+        except (ValueError, wire.WireError):
+            payload = wire.encode({"nonce": nonce, "code": ""}, frame_bytes)
+        sock.send(payload)
+
     while payload := wire.receive(sock, frame_bytes):
         request = json.loads(payload)
         nonce = request["nonce"]
@@ -344,10 +218,10 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
             text = []
             if document["services"]:
                 services_shim.install(ask, document["services"])
-            tools = Tools(document)
+            tools = Tools(document, send_code if document["send_code"] else None)
         turns.begin_tool()
         reply = {"nonce": nonce, **answer(tools, request, limits)}
-        if request["op"] == "load":
+        if request["op"] == "load" and tools.given_code is None:
             sharing.give_back()
         turns.end_tool()
         sock.send(wire.encode(reply, frame_bytes))
@@ -367,13 +241,19 @@ def run_to_end(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
         os._exit(code)
 
 
+def hide_our_modules() -> None:
+    """These files are not for tools, whose own `import values` is to fail as anywhere else."""
+    for name in os.listdir(sys.path.pop(0)):
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
 def main() -> None:
     """Run unjailed, for UnsafePool: `guest.py SOCKET_FD JSON`, JSON being {"seed": ..., "limits": {...}}."""
     order = json.loads(sys.argv[2])
     sock = socket.socket(fileno=int(sys.argv[1]))
-    sys.path.pop(0)  # this folder: its files are not for tools
     determinism.install()
     code_cache.install()
+    hide_our_modules()
     rlimits.apply(order["limits"])
     run_to_end(sock, order["seed"], order["limits"])
 

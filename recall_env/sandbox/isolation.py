@@ -28,6 +28,7 @@ TRIAL_LIMITS = {  # of episodes that only try things out
 }  # fmt: skip
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_with_the_interpreter_held = ctypes.PyDLL(None, use_errno=True)  # CDLL would give up its lock around a call
 
 
 def call_libc(name: str, *arguments: Any) -> int:
@@ -37,6 +38,17 @@ def call_libc(name: str, *arguments: Any) -> int:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
     return result
+
+
+def fork() -> int:
+    """fork(2), and not `os.fork`, whose child first makes every lock of `threading` and `logging` anew and seeds
+    `random`: 60 pages of memory that each episode would have to copy. The zygote has one thread and holds no lock, and
+    an episode is seeded by determinism.py."""
+    pid = _with_the_interpreter_held.fork()
+    if pid < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"fork: {os.strerror(code)}")
+    return pid
 
 
 class Isolation(Protocol):
@@ -67,7 +79,7 @@ class Namespaces:
         os.unshare(os.CLONE_NEWPID)
         pid = -1
         try:
-            pid = os.fork()
+            pid = fork()
         finally:
             if pid != 0:  # without the way back, a second unshare in this process is EINVAL
                 os.setns(self._pidfd, os.CLONE_NEWPID)
@@ -99,7 +111,7 @@ class LandlockOnly:
 
     def fork(self) -> int:
         self._uid = self._uid % LAST_UID + 1
-        return os.fork()
+        return fork()
 
     def isolate(self, fd: int, limits: dict[str, Any]) -> socket.socket:
         os.chdir("/")

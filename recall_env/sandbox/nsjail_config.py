@@ -16,7 +16,8 @@ from recall_env.sandbox.launch import STAGE
 GUEST_FILES = tuple(
     f"{name}.py"
     for name in (
-        "zygote guest wire services_shim turns determinism code_cache sharing isolation landlock rlimits seccomp"
+        "zygote warm_up guest values wire services_shim turns determinism code_cache sharing "
+        "isolation landlock rlimits seccomp"
     ).split()
 )
 PYTHON_FLAGS = ("-s", "-S", "-B")

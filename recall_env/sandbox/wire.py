@@ -11,7 +11,6 @@ Standard library only: this file is also mounted into the jail and imported ther
 import json
 import mmap
 import re
-import secrets
 import select
 import socket
 import threading
@@ -25,7 +24,8 @@ REQUEST_KEYS = {
 }
 REPLY_KEYS = frozenset({"nonce", "status", "value", "stdout", "error_type", "error_message"})
 SERVICE_KEYS = frozenset({"nonce", "service", "method", "path", "params", "body"})  # a call asks, on its way
-FROM_GUEST_KEYS = (REPLY_KEYS, SERVICE_KEYS)
+CODE_KEYS = frozenset({"nonce", "code"})  # of a source just compiled, on the way of its load
+FROM_GUEST_KEYS = (REPLY_KEYS, SERVICE_KEYS, CODE_KEYS)
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # or a fork would share it
 _rooms = threading.local()  # a buffer for each thread that receives
@@ -34,10 +34,6 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 class WireError(Exception):
     """The other side broke the protocol; its text says how."""
-
-
-def new_nonce() -> str:
-    return secrets.token_hex(8)
 
 
 def encode(frame: dict[str, Any], limit_bytes: int) -> bytes:

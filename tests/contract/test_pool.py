@@ -14,7 +14,7 @@ import pytest
 
 from recall_env.errors import SandboxFailure
 from recall_env.sandbox import JailPool, Limits, UnsafePool, cgroups, shared_pool
-from recall_env.sandbox.pool import Shard
+from recall_env.sandbox.shard import Shard
 
 LIMITS = Limits(call_timeout_s=0.5, load_timeout_s=5.0)
 BACKENDS = {"nsjail": JailPool, "unsafe": UnsafePool}

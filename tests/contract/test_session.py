@@ -390,3 +390,19 @@ def test_a_closed_session_refuses_calls_and_closes_twice(pool):
     opened.close()
     with pytest.raises(SandboxFailure, match="closed"):
         opened.call("echo", {})
+
+
+@pytest.mark.parametrize("name", ["guest", "wire", "values", "turns", "zygote"])
+def test_our_own_files_are_no_modules_to_a_tool(pool, name):
+    session = pool.open(f"def find():\n    import {name}")
+    result = session.call("find", {})
+    session.close()
+    assert result.error_type == "ModuleNotFoundError"
+
+
+def test_what_no_tool_of_the_warm_interpreter_has_imported_can_still_be(pool):
+    names = "hashlib hmac secrets tempfile unicodedata cmath csv html sqlite3 ssl zlib argparse fcntl".split()
+    session = pool.open(f"import importlib\ndef load(): return [importlib.import_module(n).__name__ for n in {names}]")
+    result = session.call("load", {})
+    session.close()
+    assert result.value == names, result.error_message

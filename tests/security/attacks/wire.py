@@ -121,8 +121,12 @@ def answer_twice(target):
 
 def _through_the_guest(change):
     """Let the guest's own code send the reply, and change it on the way."""
-    encode = sys.modules["wire"].encode
-    sys.modules["wire"].encode = lambda frame, limit: encode(frame | change(frame), limit)
+    frame = sys._getframe()
+    while "wire" not in frame.f_globals:
+        frame = frame.f_back
+    wire = frame.f_globals["wire"]
+    encode = wire.encode
+    wire.encode = lambda frame, limit: encode(frame | change(frame), limit)
     return "forged"
 
 

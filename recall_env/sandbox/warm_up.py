@@ -1,0 +1,75 @@
+"""Inside the jail: what the zygote does once so that no episode has to. Standard library only.
+
+CPython rewrites code for the types it meets, and does so in memory that every episode would otherwise have to copy for
+itself.
+"""
+
+import linecache
+import sys
+from typing import Any
+
+import guest
+import wire
+
+SOURCE = '''
+import dataclasses, datetime, enum, json, math, random, re
+from collections import Counter, defaultdict, namedtuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Union
+
+class Colour(enum.Enum):
+    RED = "red"
+
+Pair = namedtuple("Pair", "left right")
+
+@dataclass
+class Item:
+    name: str
+    price: float = 0.0
+    tags: List[str] = field(default_factory=list)
+
+@dataclass(frozen=True, order=True)
+class Key:
+    number: int
+
+ITEMS = {name: Item(name, 1.5 * number, [name]) for number, name in enumerate(("a", "b", "c"))}
+WORD = re.compile(r"^[a-z]+$")
+
+class Store:
+    def __init__(self, state: Optional[Dict[str, Any]] = None):
+        self.rows = [{"id": number, "name": f"row {number}"} for number in range(5)]
+        self.seen = defaultdict(list)
+
+    def find(self, text: str) -> Union[dict, None]:
+        return next((row for row in sorted(self.rows, key=lambda row: row["id"]) if text in row["name"]), None)
+
+STORE = Store()
+
+def setup(state):
+    STORE.seen["state"].append(state)
+
+def look_up(item: str, count: int = 1) -> dict:
+    """A row."""
+    if not WORD.match(item):
+        raise ValueError(f"bad name {item!r}")
+    total = round(sum(each.price for each in ITEMS.values()) * count, 2)
+    print("looked up", item)
+    return {"item": dataclasses.asdict(ITEMS[item]), "total": total, "row": STORE.find("2"),
+            "when": str(datetime.date(2024, 1, 2)), "words": Counter("a b".split()), "text": json.dumps([1, None])}
+'''
+
+
+def play_once(limits: dict[str, Any]) -> None:
+    """Play a small episode in this process, and forget it."""
+    sources = dict(linecache.cache)
+    for mode in ("stateful", "fresh"):
+        document = {"source": SOURCE, "code": None, "state": {"a": 1}, "mode": mode, "services": []}
+        tools = guest.Tools(document, lambda code: guest.read_code(guest.write_code(code)))
+        replies = [guest.answer(tools, {"op": "load"}, limits)]
+        for arguments in ({"item": "a"}, {"item": "b", "count": 2}, {"item": "?"}, {"wrong": 1}) * 3:
+            replies.append(guest.answer(tools, {"op": "call", "name": "look_up", "arguments": arguments}, limits))
+        for reply in replies:
+            wire.decode(wire.encode({"nonce": "0", **reply}, limits["frame_bytes"]), (wire.REPLY_KEYS,), 1 << 20)
+    linecache.cache.clear()
+    linecache.cache.update(sources)
+    del sys.modules[guest.MODULE]
