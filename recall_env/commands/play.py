@@ -1,12 +1,14 @@
 """recall-env play: one episode, by hand, by the gold solution, at random, or by a served model."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from recall_env.commands.choices import agent_of, check_folder, rubric_name, tasks_named
+from recall_env.commands.hand import hand_of
 from recall_env.commands.options import (
     ApiKey,
     AsJson,
@@ -24,14 +26,13 @@ from recall_env.commands.options import (
     Target,
     Temperature,
 )
-from recall_env.dialect.base import readable
 from recall_env.env import SynToolEnv
 from recall_env.episode_file import LinesFile, Transcript, origin_of, record
 from recall_env.evaluate import Settings
-from recall_env.play import play
+from recall_env.play import Watcher, play
 from recall_env.registry import SYNTOOL_ID
 from recall_env.sandbox.broker import read_addresses
-from recall_env.terminal import Hand, say
+from recall_env.terminal import say
 
 
 def play_one(
@@ -54,15 +55,11 @@ def play_one(
     output: Annotated[Path | None, typer.Option(help="write the episode to this file, for replay and rescore")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play one episode and print it; exit 1 if gold is not rewarded. Example: recall-env play ReCall/SynTool-v0 gold"""
+    """Play one episode, and show it; exit 1 if gold is not rewarded. Example: recall-env play ReCall/SynTool-v0 gold"""
     tasks, chosen = tasks_named(target, dataset, split)
     kind = agent or ("model" if base_url else "hand")
     endpoint = (base_url, model, api_key, temperature, max_tokens)
-    chosen_agent = (
-        (lambda task, seed, dialect: Hand(dialect.prefill))
-        if kind == "hand"
-        else agent_of(kind, endpoint, dialect, "hand")
-    )
+    agent_for = hand_of if kind == "hand" else agent_of(kind, endpoint, dialect, "hand")
     services = read_addresses(service or [])
     settings = Settings(
         dialect=dialect, rubric=rubric or rubric_name(target), max_turns=max_turns, sandbox=sandbox, services=services
@@ -71,7 +68,8 @@ def play_one(
     env, transcript = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **vars(settings)), Transcript()
     try:
         env.reset(seed=seed)  # chooses the task
-        messages, infos, reward = play(env, chosen_agent(env.task, seed, env.dialect), env.task, seed, transcript)
+        agent = agent_for(env.task, seed, env.dialect)
+        messages, infos, reward = play(env, agent, env.task, seed, transcript, _watcher(env, seed, kind, as_json))
     finally:
         env.close()
     if output is not None:
@@ -80,9 +78,17 @@ def play_one(
     last = infos[-1]
     if as_json:
         print(json.dumps({"messages": messages, "info": last, "reward": reward}, indent=1, ensure_ascii=False))
-    elif kind != "hand":  # who played by hand has read it
-        for message in messages:
-            print(f"[{message['role']}]\n{readable(message)}\n")
     say(f"{last['termination']}: reward {reward:g}, answer {last['answer']!r}, {last['turn']} turns")
     if not last["valid"] or (kind == "gold" and not last["success"]):
         raise typer.Exit(1)
+
+
+def _watcher(env: SynToolEnv, seed: int, kind: str, as_json: bool) -> Watcher | None:
+    """Shows the episode, unless JSON is all that is wanted. Who plays by hand must see it in any case."""
+    by_hand = kind == "hand"
+    if as_json and not by_hand:
+        return None
+    from recall_env.commands.episode_screen import EpisodeScreen  # rich is heavy
+    from recall_env.commands.screen import Screen
+
+    return EpisodeScreen(Screen(sys.stderr if as_json else sys.stdout), env, env.task, seed, by_hand)

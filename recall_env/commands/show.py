@@ -7,7 +7,7 @@ import typer
 
 from recall_env.commands.choices import tasks_named
 from recall_env.commands.options import AsJson, Dataset, Split, Target
-from recall_env.terminal import signature, task_line
+from recall_env.terminal import task_line
 
 
 def show(
@@ -30,10 +30,25 @@ def show(
         fields["solution"] = [{"name": call.name, "arguments": call.arguments} for call in calls]
     if as_json:
         print(json.dumps(fields, indent=1, ensure_ascii=False))
-        return
+    else:
+        _show(fields)
+
+
+def _show(fields: dict[str, Any]) -> None:
+    from recall_env.commands.episode_screen import call_text  # rich is heavy
+    from recall_env.commands.screen import Screen, signature_text, styled
+
+    screen = Screen()
+    lists = {"tools": signature_text, "solution": call_text}
     for key, value in fields.items():
-        if key == "tools":
-            value = "".join(f"\n  {signature(schema)}" for schema in value)
+        name = styled(f"{key}:", "bold blue")
+        if key in lists:
+            screen.write(name)
+            for item in value:
+                screen.write(lists[key](item), indent=2, hang=4)
         elif key == "source":
-            value = "\n" + value
-        print(f"{key}: {value}")
+            screen.write(name)
+            screen.python(value)
+        elif value is not None:
+            words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            screen.write(name.append(" ").append_text(styled(words)), hang=2)

@@ -44,7 +44,11 @@ def test_show_keeps_source_and_truth_until_they_are_asked_for(run, tasks_file):
 
 def test_play_prints_the_episode_on_stdout_and_the_result_on_stderr(run, tasks_file):
     code, out, err = run("play", "ReCall/SynTool-v0", "gold", "--dataset", tasks_file)
-    assert code == 0 and "[tool]\n25.0\n" in out
+    assert code == 0 and out.count("assistant, turn") == 3
+    assert '\n  add(item="lamp", count=2)\n    ok  {"basket": ["lamp", "lamp"]}\n' in out
+    assert "\n  total()\n    ok  25.0\n" in out and "answer  25  right\n" in out
+    assert re.search(r"^answer +1 +1$", out, re.MULTILINE) and re.search(r"^total +1$", out, re.MULTILINE)
+    assert "\x1b" not in out  # no terminal
     assert err == "answer: reward 1, answer '25', 3 turns\n"
     code, out, _ = run("play", "ReCall/SynTool.shop-2-v0", "gold", "--dataset", tasks_file, "--json")
     assert json.loads(out)["info"]["task_id"] == "shop-2"
@@ -60,9 +64,17 @@ def test_gold_that_is_not_rewarded_exits_1(run, tmp_path, make_task):
 def test_play_by_hand_reads_turns_up_to_an_empty_line(run, tasks_file):
     turns = '<tool_call>\n{"name": "get_price", "arguments": {"item": "lamp"}}\n</tool_call>\n\nSo\n\\boxed{25}\n\n'
     code, out, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file, stdin=turns)
-    assert code == 0 and "[tool]\n12.5\n" in out and "tool get_price(item: string)" in err and "reward 1" in err
+    assert code == 0 and '  get_price(item="lamp")\n    ok  12.5\n' in out and "reward 1" in err
+    assert "  get_price(item: string)" in out and out.count("What do two lamps cost?") == 1
     code, _, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file)
     assert code == 2 and err.endswith("recall-env: the episode was left: no turn came from stdin\n")
+
+
+def test_play_by_hand_takes_calls_as_they_are_shown(run, tasks_file):
+    turns = 'add(item="lamp", count=2)\n\ntotl()\n\ntotal()\n\n\\boxed{25}\n\n'
+    code, out, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file, "--json", stdin=turns)
+    assert code == 0 and json.loads(out)["reward"] == 1.0  # what the person reads goes to stderr then
+    assert "unknown_tool  no tool 'totl'; did you mean 'total'?" in err and "total()\n    ok  25.0" in err
 
 
 def test_new_prints_the_folder_on_stdout_and_what_to_type_next(run, tmp_path):
