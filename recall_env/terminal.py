@@ -66,6 +66,7 @@ def table(result: Evaluation) -> str:
 
 
 def task_line(task: Task) -> dict[str, Any]:
+    """What a list says of it."""
     return {
         "id": point_id(task.id),
         "family": task.family,

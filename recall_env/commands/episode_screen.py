@@ -125,5 +125,5 @@ def score_rows(score: Mapping[str, Any], weights: Mapping[str, float | None]) ->
         weight = weights.get(path)
         style = "dim" if not weight else "green" if value == 1.0 else "red" if value == 0.0 else "yellow"
         name = "  " * path.count(".") + path.rpartition(".")[2]
-        rows.append((styled(name, style), styled(f"{value:g}", style), "" if weight is None else f"{weight:g}"))
-    return [*rows, (styled("total", "bold"), styled(f"{score['total']:g}", "bold"), "")]
+        rows.append((styled(name, style), styled(f"{value:.4g}", style), "" if weight is None else f"{weight:g}"))
+    return [*rows, (styled("total", "bold"), styled(f"{score['total']:.4g}", "bold"), "")]

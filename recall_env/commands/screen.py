@@ -17,6 +17,7 @@ from recall_env.schema import function_of
 from recall_env.terminal import inert, parameters_of
 
 Words = Text | str
+_LEAST_TEXT = 30  # columns that a text needs beside others
 
 
 class Screen:
@@ -54,26 +55,40 @@ class Screen:
         code = Syntax(inert(source), "python", theme="ansi_dark", background_color="default", word_wrap=True)
         self._put(code, end="")
 
-    def table(self, rows: Sequence[Sequence[Words]], *, indent: int = 0, heads: int = 1) -> None:
-        """Aligned columns, those of numbers to the right. heads: rows that are column names."""
+    def table(self, rows: Sequence[Sequence[Words]], *, last_wraps: bool = False) -> None:
+        """Aligned columns under their names, which are the first row; numbers stand to the right.
+
+        last_wraps: the last column is of text. Where it has no room beside the others, it stands below them.
+        """
         texts = [[styled(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
         widths = [max(cell.cell_len for cell in column) for column in zip(*texts, strict=True)]
+        before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+        room = self._console.width - before if last_wraps and self.is_terminal else sum(widths)
+        beside = not last_wraps or room >= _LEAST_TEXT
         for number, row in enumerate(texts):
-            line = Text(" " * indent)
-            for cell, width in zip(row, widths, strict=True):
-                gap = " " * (width - cell.cell_len)
-                is_number = cell.plain.strip().replace(".", "", 1).lstrip("-").isdigit()
-                line.append(gap).append_text(cell) if is_number else line.append_text(cell).append(gap)
-                line.append("  ")
+            *cells, last = map(_aligned, row, widths)
+            line = Text("  ", end="").join(cells)
+            last.rstrip()
+            below = [last]
+            if beside:
+                first, *below = last.wrap(self._console, room) if last_wraps else [last]
+                line.append("  ").append_text(first)
             line.rstrip()
-            if number < heads:
-                line.stylize("dim")
-            self._put(line)
+            for text, indent in [(line, 0), *((rest, before if beside else 4) for rest in below)]:
+                if number == 0:
+                    text.stylize("dim")
+                self.write(text, indent=indent)
 
     def _put(self, what: Any, end: str = "\n") -> None:
         with self._console.capture() as drawn:  # printed by ourselves: rich would answer a reader that has gone
             self._console.print(what, end=end, soft_wrap=isinstance(what, Text))
         print(drawn.get(), end="", file=self._file, flush=True)
+
+
+def _aligned(cell: Text, width: int) -> Text:
+    gap = " " * (width - cell.cell_len)
+    is_number = cell.plain.strip().replace(".", "", 1).lstrip("-").isdigit()
+    return Text(gap, end="").append_text(cell) if is_number else cell.copy().append(gap)
 
 
 def styled(words: str, style: str = "") -> Text:

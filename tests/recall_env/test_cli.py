@@ -34,6 +34,34 @@ def test_list_prints_a_line_for_each_task_and_json_when_asked(run, tasks_file):
     assert [row["id"] for row in json.loads(out)] == [f"ReCall/SynTool.shop-{i}-v0" for i in (1, 3, 5)]
 
 
+def test_list_filters_by_what_a_task_is_and_says(run, tmp_path, make_task):
+    path = tmp_path / "mixed.jsonl"
+    fields = [(1, 1, "One lamp?"), (2, "hard", "Two LAMPS?"), (3, None, "A chair?"), (None, 1, "A desk?")]
+    tasks = [make_task(i, n_calls=n, difficulty=d, question=q) for i, (n, d, q) in enumerate(fields)]
+    tasks[3] = make_task(3, n_calls=None, solution=None, question="A desk?", difficulty=1)  # says not what it needs
+    path.write_text("".join(json.dumps(task.to_row()) + "\n" for task in tasks))
+
+    def found(*options):
+        code, out, err = run("list", path, *options)
+        assert code == 0 and err == ""
+        return [line.split("\t")[0][-4] for line in out.splitlines()]
+
+    assert found("--calls", "2") == ["1"] and found("--calls", "2-3") == ["1", "2"]
+    assert found("--difficulty", "1") == ["0", "3"] and found("--difficulty", "hard", "--difficulty", "1") == list(
+        "013"
+    )
+    assert found("--grep", "lamps") == ["1"] and found("--grep", "SHOP-2") == ["2"]
+    assert found("--grep", "wait_forever") == list("0123") and found("--grep", "nothing like it") == []
+    assert found("--family", "shop", "--calls", "1-2", "--grep", "lamp") == ["0"]
+
+
+def test_list_takes_whatever_stands_for_tasks(run):
+    code, out, _ = run("list", "ReCall/SynTool-v0", "--split", "test", "--family", "flaky_api")
+    assert code == 0 and len(out.splitlines()) == 67
+    code, one, _ = run("list", "ReCall/SynTool.flaky_api-2-h206-v0", "--split", "test")
+    assert code == 0 and one.count("\n") == 1 and one in out
+
+
 def test_show_keeps_source_and_truth_until_they_are_asked_for(run, tasks_file):
     code, out, _ = run("show", "ReCall/SynTool.shop-1-v0", "--dataset", tasks_file)
     assert code == 0 and "add(item: string, count: integer (optional)): add." in out and "25" not in out
@@ -111,6 +139,9 @@ def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
         (["lits"], "No such command 'lits'. Did you mean 'list'?"),
         (["list", "syntol"], "no dataset 'syntol'; did you mean 'syntool'?"),
         (["list", "FILE", "--family", "shp"], "no family 'shp'; did you mean 'shop'?"),
+        (["list", "FILE", "--difficulty", "9"], "no difficulty '9'"),
+        (["list", "FILE", "--calls", "4-2"], "--calls: expected a number or LOW-HIGH, as in 2-4, got '4-2'"),
+        (["list", "--grep", "x"], "--grep: of which data set?"),
         (["show", "ReCall/SynTol-v0", "--dataset", "FILE"], "did you mean 'ReCall/SynTool-v0'?"),
         (["show", "CartPole-v1", "--dataset", "FILE"], "CartPole-v1 is no environment of ReCall"),
         (["play", "ReCall/SynTool-v0", "glod", "--dataset", "FILE"], "no agent 'glod'; did you mean 'gold'?"),

@@ -184,6 +184,43 @@ def test_a_schema_that_is_none_of_ours_has_a_signature_too():
     assert text.plain == "f(a: string or null, b: any (optional))"
 
 
+def test_a_table_is_aligned_and_its_text_wraps_in_its_column_or_below(terminal, monkeypatch):
+    rows = [["id", "n", "question"], ["a", "1", "short"], ["bcd", "10", "word " * 12]]
+    Screen(terminal).table(rows, last_wraps=True)
+    lines = Text.from_ansi(terminal.getvalue()).plain.splitlines()
+    assert lines[:3] == ["id   n   question", "a     1  short", "bcd  10  " + " ".join(["word"] * 12)]
+    monkeypatch.setenv("COLUMNS", "45")
+    narrow, narrower = Terminal(), Terminal()
+    Screen(narrow).table(rows, last_wraps=True)
+    assert Text.from_ansi(narrow.getvalue()).plain.splitlines()[2:] == [
+        "bcd  10  word word word word word word word",
+        "         word word word word word",
+    ]
+    monkeypatch.setenv("COLUMNS", "30")
+    Screen(narrower).table(rows[1:], last_wraps=True)
+    assert Text.from_ansi(narrower.getvalue()).plain.splitlines()[:4] == [
+        "a     1",
+        "    short",
+        "bcd  10",
+        "    word word word word word",
+    ]
+
+
+def test_list_is_a_table_with_a_count_on_a_terminal(tasks_file):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "recall_env", "list", str(tasks_file), "--family", "stall"]
+    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, text=True, env=environ)
+    os.close(theirs)
+    err = process.communicate(timeout=60)[1]
+    out = Text.from_ansi(os.read(ours, 65536).decode().replace("\r\n", "\n")).plain
+    os.close(ours)
+    assert process.returncode == 0 and err == "3 of 6 tasks\n"
+    heads, *lines = out.splitlines()
+    assert heads.split() == ["id", "family", "difficulty", "n_calls", "question"] and len(lines) == 3
+    assert all(line.index("What do two lamps cost?") == heads.index("question") for line in lines)
+
+
 def test_turns_are_shown_as_they_happen_on_a_real_terminal(tasks_file, shared_jail):
     """By hand, on a pseudo-terminal: what the tool said is read before the next turn is typed."""
     ours, theirs = pty.openpty()
