@@ -23,6 +23,8 @@ from recall_env.commands.options import (
     Split,
     Target,
     Temperature,
+    TextBudget,
+    TimeBudget,
 )
 from recall_env.episode_file import LinesFile
 from recall_env.errors import RecallError
@@ -44,6 +46,8 @@ def evaluate_agent(
     dialect: Dialect = "hermes",
     rubric: RubricName = None,
     max_turns: MaxTurns = 10,
+    time_budget_s: TimeBudget = None,
+    text_budget: TextBudget = None,
     sandbox: Sandbox = "nsjail",
     service: Services = None,
     seed: Seed = 0,
@@ -69,7 +73,13 @@ def evaluate_agent(
     name = model if agent == "model" else agent
     services = read_addresses(service or [])
     settings = Settings(
-        dialect=dialect, rubric=rubric or rubric_name(target), max_turns=max_turns, sandbox=sandbox, services=services
+        dialect=dialect,
+        rubric=rubric or rubric_name(target),
+        max_turns=max_turns,
+        time_budget_s=time_budget_s,
+        text_budget=text_budget,
+        sandbox=sandbox,
+        services=services,
     )
     episodes = output.with_suffix(".jsonl") if output is not None else None
     with progress(len(tasks) * k) as on_episode, LinesFile(episodes) if episodes else nullcontext() as file:

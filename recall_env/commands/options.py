@@ -23,6 +23,12 @@ Services = Annotated[
     list[str] | None, typer.Option("--service", metavar="NAME=URL", help="where a service is that tasks name; repeat")
 ]
 MaxTurns = Annotated[int, typer.Option(help="turns an episode may take", min=1)]
+TimeBudget = Annotated[
+    float | None, typer.Option("--time-budget", metavar="SECONDS", help="of all calls of an episode together")
+]
+TextBudget = Annotated[
+    int | None, typer.Option("--text-budget", metavar="CHARS", help="of all turns and replies of an episode together")
+]
 Seed = Annotated[int, typer.Option(help="of worlds and agents")]
 BaseUrl = Annotated[str | None, typer.Option(help="an OpenAI-compatible endpoint, with its /v1")]
 Model = Annotated[str | None, typer.Option(help="the model's name at that endpoint")]

@@ -25,6 +25,8 @@ from recall_env.commands.options import (
     Split,
     Target,
     Temperature,
+    TextBudget,
+    TimeBudget,
 )
 from recall_env.env import SynToolEnv
 from recall_env.episode_file import LinesFile, Transcript, origin_of, record
@@ -44,6 +46,8 @@ def play_one(
     dialect: Dialect = "hermes",
     rubric: RubricName = None,
     max_turns: MaxTurns = 10,
+    time_budget_s: TimeBudget = None,
+    text_budget: TextBudget = None,
     sandbox: Sandbox = "nsjail",
     service: Services = None,
     seed: Seed = 0,
@@ -62,7 +66,13 @@ def play_one(
     agent_for = hand_of if kind == "hand" else agent_of(kind, endpoint, dialect, "hand")
     services = read_addresses(service or [])
     settings = Settings(
-        dialect=dialect, rubric=rubric or rubric_name(target), max_turns=max_turns, sandbox=sandbox, services=services
+        dialect=dialect,
+        rubric=rubric or rubric_name(target),
+        max_turns=max_turns,
+        time_budget_s=time_budget_s,
+        text_budget=text_budget,
+        sandbox=sandbox,
+        services=services,
     )
     check_folder(output)
     env, transcript = SynToolEnv(tasks=tasks, index=index, task_id=chosen, **vars(settings)), Transcript()

@@ -126,6 +126,22 @@ def test_eval_prints_a_table_and_writes_every_episode(run, tasks_file, tmp_path)
     assert json.loads(out)["overall"]["success"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "field"), [("--time-budget", 1e-6, "time_budget_s"), ("--text-budget", 9, "text_budget")]
+)
+def test_a_budget_ends_an_episode_and_stands_in_the_result(run, tasks_file, tmp_path, option, value, field):
+    result, one = tmp_path / "result.json", tmp_path / "one.jsonl"
+    words = ("ReCall/SynTool-v0", "gold", "--dataset", tasks_file, option, value, "--output")
+    assert run("eval", *words, result, "-n", 2)[0] == 0
+    record = json.loads(result.read_text())
+    assert record["settings"][field] == value and record["overall"]["successes"] == 0
+    assert {(one["termination"], one["turns"]) for one in record["episodes"]} == {("budget", 1)}
+    assert run("play", *words, one)[2] == "budget: reward 0, answer None, 1 turns\n"
+    for file in (one, result.with_suffix(".jsonl")):
+        assert json.loads(file.read_text().splitlines()[0])["origin"][field] == value
+        assert run("replay", file)[0] == 0
+
+
 def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
     code, out, _ = run("doctor")
     assert code == 0 and out.count("ok  ") + out.count("FAIL") == len(diagnose())
@@ -147,6 +163,8 @@ def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
         (["play", "ReCall/SynTool-v0", "glod", "--dataset", "FILE"], "no agent 'glod'; did you mean 'gold'?"),
         (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--index", "9"], "there is no index 9"),
         (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--max-turns", "0"], "'--max-turns'"),
+        (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--time-budget", "0"], "time_budget_s: expected"),
+        (["eval", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--text-budget", "-1"], "text_budget: expected"),
         (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--sandbox", "none"], "no sandbox 'none'"),
         (["eval", "ReCall/SynTool-v0", "--dataset", "FILE"], "--base-url URL and --model NAME"),
         (["eval", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--jsn"], "No such option: --jsn"),
