@@ -8,12 +8,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 
 from recall_env.errors import RecallError
+
+__all__ = ["EnvPool", "Event"]
 
 
 @runtime_checkable
@@ -63,7 +66,7 @@ class EnvPool:
         self._busy = [False] * size
         self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._pending = 0
-        self._closed = threading.Event()
+        self._closed, self._closing = threading.Event(), threading.Lock()
         self._waiting: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._workers: list[threading.Thread] = []
         self._most_workers = min(workers, size)
@@ -79,12 +82,25 @@ class EnvPool:
         return self._envs[index]
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begin an episode in a slot. Its event comes through recv."""
+        """Begin an episode in a slot. Its event comes through recv.
+
+        seed, options: as `SynToolEnv.reset` takes them. Raises RecallError for a slot that is busy or does not exist,
+        and when the pool is closed. What the environment raises comes in the event.
+        """
+        self._take(index)
         self._submit(index, lambda: self._reset(index, seed, options))
 
-    def send(self, index: int, action: str) -> None:
-        """Take a turn in a slot. Its event comes through recv."""
-        self._submit(index, lambda: self._step(index, action))
+    def send(self, index: int, action: "str | Future[str]") -> None:
+        """Take a turn in a slot. Its event comes through recv. Raises as `reset` does.
+
+        action: the turn, or the Future of one that is still being written, which holds no worker until it is there.
+        What the Future raises is the event's error.
+        """
+        self._take(index)
+        if isinstance(action, Future):
+            action.add_done_callback(lambda written: self._submit(index, lambda: self._step(index, written.result())))
+        else:
+            self._submit(index, lambda: self._step(index, action))
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> list[Event]:
         """The events that are ready, in the order they became so; waits for at least min_ready of them.
@@ -109,7 +125,8 @@ class EnvPool:
 
     def close(self) -> None:
         """Wait for the operations that run, drop those that wait, close every environment. Harmless twice."""
-        self._closed.set()
+        with self._closing:
+            self._closed.set()
         self._dismiss()
         for worker in self._workers:
             worker.join()
@@ -125,7 +142,7 @@ class EnvPool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _submit(self, index: int, operation: Callable[[], Event]) -> None:
+    def _take(self, index: int) -> None:
         if self._closed.is_set():
             raise RecallError("EnvPool: it is closed")
         if not 0 <= index < self.size:
@@ -134,13 +151,18 @@ class EnvPool:
             raise RecallError(f"EnvPool: slot {index} is busy; recv its event first")
         self._busy[index] = True
         self._pending += 1
-        unfinished = self._pending - self._ready.qsize()
-        if len(self._workers) < min(unfinished, self._most_workers):  # no thread that would find nothing to do
-            queues = self._waiting, self._ready, self._closed
-            worker = threading.Thread(target=_work, args=queues, name=f"recall-env_{len(self._workers)}", daemon=True)
-            worker.start()
-            self._workers.append(worker)
-        self._waiting.put((index, operation))
+
+    def _submit(self, index: int, operation: Callable[[], Event]) -> None:
+        """From the driver's thread, or from one that has just written a turn."""
+        with self._closing:
+            if self._closed.is_set():
+                return
+            unfinished = self._pending - self._ready.qsize()
+            if len(self._workers) < min(unfinished, self._most_workers):  # no thread that would find nothing to do
+                name, queues = f"recall-env_{len(self._workers)}", (self._waiting, self._ready, self._closed)
+                self._workers.append(threading.Thread(target=_work, args=queues, name=name, daemon=True))
+                self._workers[-1].start()
+            self._waiting.put((index, operation))
 
     def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Event:
         env = self._envs[index]
