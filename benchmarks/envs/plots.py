@@ -45,6 +45,7 @@ def _steps(series: dict[str, list[float]], path: Path) -> None:
         axis.set(title="whole steps a second of one core", xlabel="live episodes", ylabel="steps/s")
         axis.set(xscale="log", yscale="log")
         axis.set_xticks(live, [f"{count:,}" for count in live])
+        axis.minorticks_off()
         axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
     figure(path, 1, fill, width=8.5)
@@ -59,9 +60,9 @@ def _tail(series: dict[str, list[float]], path: Path) -> None:
             shares = [100 * (rank + 1) / len(ends) for rank in range(len(ends))]
             axis.step([0, *ends], [0, *shares], where="post", color=colour, ls=line, label=name)
         axis.set(title="episodes that have ended", xlabel="s", ylabel="%", ylim=(0, 103), xlim=(0, None))
-        axis.legend(frameon=False, loc="center right")
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
-    figure(path, 1, fill, width=6.5)
+    figure(path, 1, fill, width=7.0)
 
 
 PLOTS: dict[str, Callable[[dict[str, list[float]], Path], None]] = {"steps": _steps, "tail": _tail}
