@@ -29,6 +29,7 @@ class Telemetry:
     infra_retries: int = 0
 
     def to_json(self) -> dict[str, Any]:
+        """As plain data that shares nothing with this."""
         return {
             "open_s": [*self.open_s],
             "call_s": [*self.call_s],
