@@ -46,7 +46,7 @@ class GoldAgent:
             raise RecallError(f"task {task.id} has no gold solution to play")
         last = dialect.write_answer(task, task.solution.answer)
         turns = [*map(dialect.write_call, task.solution.calls), last]
-        self._turns = [_after_thinking(dialect) + turn for turn in turns]
+        self._turns = [after_thinking(dialect) + turn for turn in turns]
 
     def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
         taken = sum(message["role"] == "assistant" for message in messages)
@@ -65,11 +65,11 @@ class RandomAgent:
         words = " ".join(message["content"] for message in messages[1:]).split()
         if not self._functions or self._random.random() < 0.3:
             answer = self._dialect.write_answer(self._task, self._random.choice(words) if words else "")
-            return _after_thinking(self._dialect) + answer
+            return after_thinking(self._dialect) + answer
         function = self._random.choice(self._functions)
         properties = (function.get("parameters") or {}).get("properties", {})
         arguments = {name: self._value(schema, words) for name, schema in properties.items()}
-        return _after_thinking(self._dialect) + self._dialect.write_call(ToolCall(function["name"], arguments))
+        return after_thinking(self._dialect) + self._dialect.write_call(ToolCall(function["name"], arguments))
 
     def _value(self, schema: dict[str, Any], words: list[str]) -> Any:
         if schema.get("enum"):
@@ -163,7 +163,7 @@ class ChatAgent:
             raise RecallError(f"{self.base_url} does not serve {self.model!r}{hint}")
 
 
-def _after_thinking(dialect: Dialect) -> str:
+def after_thinking(dialect: Dialect) -> str:
     """What closes the thought that the dialect's prefill has opened."""
     return "</think>" if dialect.prefill else ""
 

@@ -2,24 +2,19 @@
 
 import json
 import math
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
-from recall_env.agent import Agent, AgentFailure, TurnRefused
-from recall_env.dialect import Dialect
-from recall_env.dialect.base import Message
+from recall_env.agent import AgentFailure, TurnRefused
 from recall_env.env import SynToolEnv
-from recall_env.episode_file import EpisodeRecord, Transcript, origin_of, record
+from recall_env.episode_file import EpisodeRecord, origin_of, record
 from recall_env.errors import EnvError, RecallError
+from recall_env.play import AgentOf, Ended, Play, play_all
 from recall_env.rubric import Rubric
-from recall_env.task import Task
 from recall_env.taskset import TaskSet
 
-__all__ = ["Evaluation", "Played", "Settings", "Tally", "evaluate", "play", "wilson_interval"]
+__all__ = ["Evaluation", "Played", "Settings", "Tally", "evaluate", "wilson_interval"]
 
 _Z95 = 1.959963984540054
 
@@ -116,7 +111,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 def evaluate(
     tasks: TaskSet,
-    agent_of: Callable[[Task, int, Dialect], Agent],
+    agent_of: AgentOf,
     *,
     agent: str,
     k: int = 1,
@@ -126,40 +121,44 @@ def evaluate(
     on_episode: Callable[[Played], None] | None = None,
     on_record: Callable[[EpisodeRecord], None] | None = None,
 ) -> Evaluation:
-    """Play every task k times.
+    """Play every task k times. The same seed gives the same result, whatever the concurrency.
 
     agent_of: (task, seed, dialect) -> an Agent of one episode. agent: its name, for the record.
-    seed: the environments' seeds are seed, seed + 1, ... concurrency: episodes at one time, each in a thread.
+    seed: the environments' seeds are seed, seed + 1, ... concurrency: episodes at one time.
     on_episode: called after each with its result. on_record: with all of it, in the order of tasks.
 
-    Both are called one at a time, from worker threads. The first error that is no fault of one episode (no jail on
-    this machine, a bad task, an endpoint that refuses) stops all and is raised.
+    Both are called one at a time, from a thread that is not the caller's. The first error that is no fault of one
+    episode (no jail on this machine, a bad task, an endpoint that refuses) stops all and is raised, after the episodes
+    in flight; so is Ctrl-C.
     """
     if k < 1 or concurrency < 1:
         raise RecallError(f"k and concurrency: expected at least 1, got {k} and {concurrency}")
     settings = settings or Settings()
 
-    def play_one(index: int, sample: int) -> Played:
-        played, whole = _play_and_tell(tasks, index, agent_of, settings, sample, seed + index * k + sample)
-        with telling:
-            if on_episode is not None:
-                on_episode(played)
-            records.add(index * k + sample, whole)
-        return played
+    def make_env() -> SynToolEnv:
+        return SynToolEnv(**vars(settings), tasks=tasks)
 
-    telling, records = threading.Lock(), _InOrder(on_record or (lambda whole: None))
-    pairs = [(index, sample) for index in range(len(tasks)) for sample in range(k)]
-    with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="recall-eval") as executor:
-        try:
-            futures = [executor.submit(play_one, *pair) for pair in pairs]
-            wait(futures, return_when=FIRST_EXCEPTION)
-            first = next((f for f in futures if f.done() and f.exception() is not None), None)
-            played = [] if first is not None else [future.result() for future in futures]
-        finally:
-            executor.shutdown(cancel_futures=True)  # an error or Ctrl-C ends after the episodes in flight
-    if first is not None:
-        raise first.exception()
-    return _summed_up(tasks, agent, settings, k, seed, played)
+    example = make_env()  # refuses wrong settings before anything is played
+    origin, dialect = origin_of(example, tasks), example.dialect
+    every: dict[int, Played] = {}
+    records = _InOrder(on_record or (lambda whole: None))
+
+    def tell(ended: Ended) -> None:
+        number, task = ended.play.number, ended.play.task
+        played = every[number] = _outcome(ended, number % k)
+        if on_episode is not None:
+            on_episode(played)
+        records.add(
+            number,
+            record(
+                task, ended.play.seed, origin, ended.transcript, status=_status(ended.fault), fault=played.fault_text
+            ),
+        )
+
+    total = len(tasks) * k
+    plays = (Play(number, tasks[number // k], seed + number) for number in range(total))
+    play_all(plays, make_env, agent_of, dialect, concurrency=min(concurrency, max(1, total)), on_end=tell)
+    return _summed_up(tasks, agent, settings, k, seed, [every[number] for number in range(total)])
 
 
 class _InOrder:
@@ -176,53 +175,22 @@ class _InOrder:
             self._next += 1
 
 
-def play(
-    env: SynToolEnv, agent: Agent, task: Task, seed: int, transcript: Transcript | None = None
-) -> tuple[list[Message], list[dict[str, Any]], float]:
-    """One episode: its messages, assistant turns included; the info of each step; the reward.
-
-    transcript: filled as the episode goes, for who wants what was played of one that raises.
-    """
-    transcript = Transcript() if transcript is None else transcript
-    _, info = env.reset(seed=seed, options={"task": task})
-    transcript.begin(info)
-    ended = False
-    while not ended:
-        # A served model has not been given the prefill, so it may open the thought itself.
-        action = agent.act(transcript.messages, transcript.tools).removeprefix(env.dialect.prefill)
-        _, reward, terminated, truncated, info = env.step(action)
-        transcript.step(env.dialect, action, reward, info)
-        ended = terminated or truncated
-    return transcript.messages, transcript.infos, transcript.reward
+def _status(fault: RecallError | None) -> str | None:
+    """Of the record; None where the environment ended the episode, and says how."""
+    statuses = {TurnRefused: "refused", EnvError: "env_error", AgentFailure: "infra"}
+    return next((status for kind, status in statuses.items() if isinstance(fault, kind)), None)
 
 
-def _play_and_tell(
-    tasks: TaskSet, index: int, agent_of, settings: Settings, sample: int, seed: int
-) -> tuple[Played, EpisodeRecord]:
-    task, transcript = tasks[index], Transcript()
-    env = SynToolEnv(**vars(settings), tasks=TaskSet([task]))
-    empty = Played(task.id, task.family, sample, seed, False, 0.0, 0, 0, 0, None, None)
-    played, status = empty, None
-    try:
-        play(env, agent_of(task, seed, env.dialect), task, seed, transcript)
-    except TurnRefused as error:  # a failure like any other, or a long-winded agent would be spared its worst episodes
-        played, status = replace(empty, termination="refused", fault_text=str(error)), "refused"
-    except EnvError as error:
-        played, status = _faulty(empty, "env", str(error)), "env_error"
-    except AgentFailure as error:
-        played, status = _faulty(empty, "infra", str(error)), "infra"
-    else:
-        played = _outcome(empty, transcript)
-    finally:
-        env.close()
-    origin = origin_of(env, tasks)
-    return played, record(task, seed, origin, transcript, status=status, fault=played.fault_text)
-
-
-def _outcome(empty: Played, transcript: Transcript) -> Played:
+def _outcome(ended: Ended, sample: int) -> Played:
+    play, transcript, fault = ended.play, ended.transcript, ended.fault
+    empty = Played(play.task.id, play.task.family, sample, play.seed, False, 0.0, 0, 0, 0, None, None)
+    if isinstance(fault, TurnRefused):  # a failure like any other, or a long-winded agent would be spared its worst
+        return replace(empty, termination="refused", fault_text=str(fault))
+    if fault is not None:
+        return replace(empty, fault="env" if isinstance(fault, EnvError) else "infra", fault_text=str(fault))
     last, calls = transcript.infos[-1], transcript.tool_calls
     if not last["valid"]:
-        return _faulty(empty, "infra", last["fault"])
+        return replace(empty, fault="infra", fault_text=last["fault"])
     return replace(
         empty,
         success=last["success"],
@@ -233,10 +201,6 @@ def _outcome(empty: Played, transcript: Transcript) -> Played:
         termination=last["termination"],
         answer=last["answer"],
     )
-
-
-def _faulty(empty: Played, fault: str, text: str) -> Played:
-    return replace(empty, fault=fault, fault_text=text)
 
 
 def _summed_up(tasks: TaskSet, agent: str, settings: Settings, k: int, seed: int, played: list[Played]) -> Evaluation:

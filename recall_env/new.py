@@ -1,30 +1,16 @@
-"""recall-env new: a package that holds an environment. The template is such a package; here it gets its name."""
+"""A new package that holds an environment. The template is such a package; here it gets its name."""
 
 import importlib.util
 import keyword
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from recall_env.errors import RecallError
-from recall_env.terminal import say
 
 TEMPLATE = Path(__file__).with_name("template")
 _MODULE, _CLASS = "my_tools", "MyTools"  # what the template is called
 _KINDS = (".py", ".toml", ".md", ".jsonl")
-
-
-def new_package(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="of the package, as it will be imported: my_tools")],
-    folder: Annotated[Path | None, typer.Option(help="where; default: a folder of that name, here")] = None,
-) -> None:
-    """A package with an environment in it, to be changed into yours. Example: recall-env new my_tools"""
-    made, module = create(name, folder)
-    print(made)
-    say(f"next: recall-env check {made}\n      recall-env play {made} gold\n      edit {module}")
 
 
 def create(name: str, folder: Path | None = None) -> tuple[Path, Path]:

@@ -28,7 +28,6 @@ from recall_env.errors import EnvError, RecallError
 from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Pool
 from recall_env.task import Task
-from recall_env.terminal import say
 
 __all__ = ["Difference", "Replayed", "first_difference", "replay", "replay_file"]
 
@@ -150,34 +149,6 @@ def replay_file(
         raise RecallError(f"{file.name} holds no episode" + ("" if index is None else f" {index}; they count from 0"))
 
 
-def run(
-    file: Path,
-    *,
-    index: int | None,
-    dataset: str | None,
-    split: str | None,
-    sandbox: str,
-    services: dict[str, str],
-    as_json: bool,
-) -> bool:
-    """The command. Prints what differs as it is found; True when nothing does."""
-    counts = {"equal": 0, "differs": 0, "void": 0}
-    said: set[str] = set()
-    lines = replay_file(file, index=index, dataset=dataset, split=split, sandbox=sandbox, services=services)
-    for one in lines:
-        counts[one.outcome] += 1
-        for note in one.notes:
-            if note not in said:
-                said.add(note)
-                say(note)
-        if as_json:
-            print(json.dumps(asdict(one)), flush=True)
-        elif one.outcome == "differs":
-            print(_in_words(file, one), flush=True)
-    say(f"{counts['equal']} equal, {counts['differs']} differ, {counts['void']} void and not replayed")
-    return counts["differs"] == 0
-
-
 def _replay_line(
     line: int, episode: EpisodeRecord, tasks: Tasks, sandbox: str | Pool, services: dict[str, str] | None
 ) -> Replayed:
@@ -246,22 +217,6 @@ def _window(text: str, at: int) -> str:
     shown = [part.encode("unicode_escape").decode("ascii") for part in shown]
     more = ("..." if at > _AROUND else "", "..." if at + _AROUND < len(raw) else "")
     return f"{more[0]}{shown[0]}>>>{shown[1]}{more[1]}"
-
-
-def _in_words(file: Path, one: Replayed) -> str:
-    lines = [f"{file.name} line {one.line}: task {one.task_id}, seed {one.env_seed}"]
-    if one.changed_task is not None:
-        lines.append(f"  the task has changed since: its content is now {one.changed_task[:16]}")
-    found = one.difference
-    if found is None:
-        lines.append("  nothing that happened differs")
-    else:
-        where = f"turn {found.turn}" if found.turn else "reset"
-        at = "" if found.byte is None else f", byte {found.byte}"
-        lines.append(f"  differs at {where}, {found.field}{at}")
-        for side, text in (("stored  ", found.stored), ("replayed", found.replayed)):
-            lines.append(f"    {side}  {'(nothing)' if text is None else text}")
-    return "\n".join(lines)
 
 
 def _notes(origin: Origin, sandbox: str | Pool) -> tuple[str, ...]:

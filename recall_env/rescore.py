@@ -1,8 +1,7 @@
 """recall-env rescore: the episodes of a file under a rubric, without playing them: no jail, no model."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recall_env.episode_file import SCORED, EpisodeRecord, Tasks, episode_of, read_episodes, rubric_of
@@ -10,7 +9,6 @@ from recall_env.errors import EnvError, JudgeFailure, RecallError
 from recall_env.rubric import Rubric, Score
 from recall_env.rubric.judge import forget_verdicts
 from recall_env.task import Task
-from recall_env.terminal import say
 
 __all__ = ["ASKING", "Rescored", "rescore", "rescore_file"]
 
@@ -82,36 +80,3 @@ def rescore_file(
         else:
             found = Rescored(line, record.task_id, record.status, record.reward, score.total, score.values, other)
         yield found
-
-
-def run(file: Path, rubric: Rubric | None, *, dataset: str | None, split: str | None, ask: str, as_json: bool) -> bool:
-    """The command. Prints a line for each episode; False when one could not be scored."""
-    old = new = 0.0
-    changed = count = scored = faults = others = 0
-    names: dict[str, float] = {}
-    for one in rescore_file(file, rubric, dataset=dataset, split=split, ask=ask):
-        if as_json:
-            print(json.dumps(asdict(one)), flush=True)
-        else:
-            if not count + faults:
-                print(f"{'line':>6}  {'old':>8}  {'new':>8}  {'status':<10}  task")
-            shown = f"{one.new:>8.4g}" if one.new is not None else f"{'-':>8}"
-            print(f"{one.line:>6}  {one.old:>8.4g}  {shown}  {one.status:<10}  {one.task_id}")
-        others += one.changed_task
-        if one.new is None:
-            faults += 1
-            say(f"line {one.line}: {one.fault}")
-            continue
-        old, new, count = old + one.old, new + one.new, count + 1
-        changed, scored = changed + (one.old != one.new), scored + bool(one.values)
-        for name, value in one.values.items():
-            names[name] = names.get(name, 0.0) + value
-    each = max(1, count)
-    say(f"{count} episodes: mean reward {old / each:.4f} -> {new / each:.4f}; {changed} changed, {faults} not scored")
-    if others:
-        say(f"{others} episodes are of tasks that have changed since; they were scored by what these say now")
-    say(
-        f"mean of each part over the {scored} that a rubric scores: "
-        + ", ".join(f"{name} {value / scored:.4f}" for name, value in names.items())
-    )
-    return faults == 0

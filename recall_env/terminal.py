@@ -1,40 +1,16 @@
 """What recall-env shows and reads on a terminal: tables, progress, a person at the keyboard."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from recall_env.errors import RecallError
 from recall_env.evaluate import Evaluation, Played, Tally
 from recall_env.registry import point_id
-from recall_env.schema import function_of
 from recall_env.task import Task
 
-
-class Hand:
-    """A person at the keyboard: reads a turn from stdin, up to an empty line."""
-
-    def __init__(self, prefill: str):
-        self._prefill, self._shown = prefill, 0
-
-    def act(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
-        if not self._shown:
-            for schema in tools or ():
-                say(f"tool {signature(schema)}")
-        for message in messages[self._shown :]:
-            if message["role"] != "assistant":
-                print(f"[{message['role']}]\n{message['content']}\n", flush=True)
-        self._shown = len(messages)
-        say(f"your turn, ended by an empty line{' (it begins with ' + self._prefill + ')' if self._prefill else ''}:")
-        lines = []
-        for line in sys.stdin:
-            if not line.strip():
-                break
-            lines.append(line)
-        if not lines:
-            raise RecallError("the episode was left: no turn came from stdin")
-        return "".join(lines).rstrip("\n")
+_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @contextmanager
@@ -90,6 +66,7 @@ def table(result: Evaluation) -> str:
 
 
 def task_line(task: Task) -> dict[str, Any]:
+    """What a list says of it."""
     return {
         "id": point_id(task.id),
         "family": task.family,
@@ -99,17 +76,27 @@ def task_line(task: Task) -> dict[str, Any]:
     }
 
 
-def signature(schema: dict[str, Any]) -> str:
-    function = function_of(schema)
+def parameters_of(function: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """Name, type and whether it may be left out, of each."""
     parameters = function.get("parameters") or {}
     required = parameters.get("required", [])
-    shown = [
-        f"{name}: {part.get('type', 'any')}" + ("" if name in required else " (optional)")
-        for name, part in parameters.get("properties", {}).items()
-    ]
-    about = (function.get("description") or "").split("\n")[0]
-    return f"{function['name']}({', '.join(shown)})" + (f": {about}" if about else "")
+    properties = parameters.get("properties", {}).items()
+    return [(name, _type_of(part), name not in required) for name, part in properties]
+
+
+def _type_of(part: Any) -> str:
+    kind = part.get("type", "any") if isinstance(part, dict) else "any"
+    return " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
+
+
+def inert(text: str) -> str:
+    """The text with what would act on a terminal, and what no terminal can take, spelt out: \\x1b, \\u202e.
+
+    Those are control characters but for the end of a line and the tab, characters that turn the direction of writing,
+    and lone surrogates.
+    """
+    return _ACTING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    print(inert(words), file=sys.stderr, flush=True)

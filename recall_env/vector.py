@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,7 +62,7 @@ class EnvPool:
         self._busy = [False] * size
         self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._pending = 0
-        self._closed = threading.Event()
+        self._closed, self._closing = False, threading.Lock()
         self._executor = ThreadPoolExecutor(max_workers=min(workers, size), thread_name_prefix="recall-env")
 
     @property
@@ -80,11 +80,20 @@ class EnvPool:
         seed, options: as `SynToolEnv.reset` takes them. Raises RecallError for a slot that is busy or does not exist,
         and when the pool is closed. What the environment raises comes in the event.
         """
+        self._take(index)
         self._submit(index, lambda: self._reset(index, seed, options))
 
-    def send(self, index: int, action: str) -> None:
-        """Take a turn in a slot. Its event comes through recv. Raises as `reset` does."""
-        self._submit(index, lambda: self._step(index, action))
+    def send(self, index: int, action: "str | Future[str]") -> None:
+        """Take a turn in a slot. Its event comes through recv. Raises as `reset` does.
+
+        action: the turn, or the Future of one that is still being written, which holds no worker until it is there.
+        What the Future raises is the event's error.
+        """
+        self._take(index)
+        if isinstance(action, Future):
+            action.add_done_callback(lambda written: self._submit(index, lambda: self._step(index, written.result())))
+        else:
+            self._submit(index, lambda: self._step(index, action))
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> list[Event]:
         """The events that are ready, in the order they became so; waits for at least min_ready of them.
@@ -109,7 +118,8 @@ class EnvPool:
 
     def close(self) -> None:
         """Wait for the operations that run, drop those that wait, close every environment. Harmless twice."""
-        self._closed.set()
+        with self._closing:
+            self._closed = True
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._pending = 0  # of what was cancelled no event will come: recv must not wait for it
         envs, self._envs = self._envs, [None] * self.size
@@ -123,8 +133,8 @@ class EnvPool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _submit(self, index: int, operation: Callable[[], Event]) -> None:
-        if self._closed.is_set():
+    def _take(self, index: int) -> None:
+        if self._closed:
             raise RecallError("EnvPool: it is closed")
         if not 0 <= index < self.size:
             raise RecallError(f"EnvPool: no slot {index}; it has {self.size}")
@@ -132,7 +142,12 @@ class EnvPool:
             raise RecallError(f"EnvPool: slot {index} is busy; recv its event first")
         self._busy[index] = True
         self._pending += 1
-        self._executor.submit(self._run, index, operation)
+
+    def _submit(self, index: int, operation: Callable[[], Event]) -> None:
+        """From the driver's thread, or from one that has just written a turn."""
+        with self._closing:
+            if not self._closed:
+                self._executor.submit(self._run, index, operation)
 
     def _run(self, index: int, operation: Callable[[], Event]) -> None:
         try:

@@ -12,7 +12,7 @@ sys.path.insert(0, sys.argv[1])
 import zygote
 
 clock = time.perf_counter  # what is warm has fixed clocks
-zygote.warm_up()
+zygote.prepare(landlock_only=False)
 zygote.sharing.prepare()
 
 seconds = []

@@ -1,7 +1,8 @@
 """The proof, without a model, that an environment is sound. `recall-env check`; docs/check.md.
 
-checks.py has the table of checks, run.py plays them over many tasks, command.py is the command. Names are imported
-when first used: the parts are also read one by one, by `envs_synthetic.verify` and by worker processes.
+checks.py has the table of checks, run.py plays them over many tasks; the command is recall_env/commands/check.py.
+Names are imported when first used: the parts are also read one by one, by `envs_synthetic.verify` and by worker
+processes.
 """
 
 import importlib

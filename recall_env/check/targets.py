@@ -13,7 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import registry
 
 from recall_env.errors import RecallError, TaskError
-from recall_env.packages import one_of
+from recall_env.packages import find, one_of
 from recall_env.registry import resolve
 from recall_env.task import Task
 from recall_env.taskset import TaskSet, built_in_names
@@ -21,6 +21,12 @@ from recall_env.taskset import TaskSet, built_in_names
 NAMES = ("tasks", "TASKS")  # of a module: a TaskSet, Tasks, rows as dicts, or a function that gives them
 
 _ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+-v\d+")
+
+
+def environments_of(target: str) -> list[str]:
+    """Of a package, folder or file that holds several environments, their ids; of anything else, itself."""
+    ids = find(target)
+    return ids if len(ids) > 1 else [target]
 
 
 def tasks_of(target: str, split: str | None = None) -> TaskSet:

@@ -48,6 +48,11 @@ class Rubric:
         return [path for path, _ in tree.walk(self.parts)]
 
     @property
+    def weights(self) -> dict[str, float]:
+        """By path, of the parts that have one."""
+        return tree.weights(self.parts)
+
+    @property
     def state_functions(self) -> list[str]:
         """Functions of the tool source whose values after the last turn it needs."""
         return sorted({node.function for _, node in tree.walk(self.parts) if isinstance(node, StateEquals)})

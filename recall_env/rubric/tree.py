@@ -136,6 +136,15 @@ def walk(parts: Mapping[str, Share], under: str = "") -> Iterator[tuple[str, Nod
         yield from _walk(share.part, under + name)
 
 
+def weights(parts: Mapping[str, Share]) -> dict[str, float]:
+    """By path, those of the nodes that have one: the two of a Gate have none."""
+    found = {name: share.weight for name, share in parts.items()}
+    for path, node in walk(parts):
+        if isinstance(node, Weighted):
+            found |= {f"{path}.{name}": share.weight for name, share in node.parts.items()}
+    return found
+
+
 def total(parts: Mapping[str, Share], episode: Episode, values: dict[str, float], verdicts: dict) -> float:
     """The weighted sum. Writes each node's value under its path, and what judges said under its key."""
     return _sum(parts, "", episode, values, verdicts)

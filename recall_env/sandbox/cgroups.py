@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+SELF = Path("/proc/self/cgroup")
 PREFIX = "recall-"
 CONTROLLERS = ("memory", "pids", "cpu")
 PIDS = 16_384  # processes and threads of one jail
@@ -52,7 +53,7 @@ def make(name: str, share: float) -> list[Path]:
 def parents() -> dict[Path, list[str]]:
     """Where folders can be made, and which limits they would have there."""
     found: dict[Path, list[str]] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in SELF.read_text().splitlines():
         _, names, path = line.split(":", 2)
         if not names:  # version 2: a folder with processes of its own hands nothing down, so look further up too
             own = _own_or_top(ROOT, path)
@@ -70,10 +71,32 @@ def parents() -> dict[Path, list[str]]:
     return found
 
 
+def lacking() -> tuple[list[str], str]:
+    """The controllers that no jail gets here, and the command that would change that; root's, and harmless twice."""
+    had = {name.split()[1] for names in parents().values() for name in names}
+    names = [name for name in CONTROLLERS if name not in had]
+    if not names:
+        return [], ""
+    if not (ROOT / "cgroup.controllers").exists():  # version 1, or nothing at all
+        if not any((ROOT / name).is_dir() for name in CONTROLLERS):
+            return names, f"mount -t cgroup2 none {ROOT}"
+        missing = [name for name in names if not (ROOT / name).is_dir()]
+        made = [f"mkdir {ROOT / name} && mount -t cgroup -o {name} none {ROOT / name}" for name in missing]
+        return names, " && ".join(made) or f"mount -o remount,rw {ROOT}"
+    own = next(line.split(":", 2)[2] for line in SELF.read_text().splitlines() if line.startswith("0:"))
+    place = next(iter(parents()), _own_or_top(ROOT, own).parent)  # its own holds processes, and hands nothing down
+    chain = [folder for folder in (ROOT, *reversed(place.parents), place) if folder.is_relative_to(ROOT)]
+    if not all(os.access(folder / "cgroup.subtree_control", os.W_OK) for folder in chain):
+        return names, f"mount -o remount,rw {ROOT} (in a container, start it with a writable {ROOT})"
+    wanted = " ".join(f"+{name}" for name in names)
+    files = " ".join(dict.fromkeys(str(folder / "cgroup.subtree_control") for folder in chain))
+    return names, f"echo '{wanted}' | tee {files}"
+
+
 def memory_bytes() -> int:
     """What this process may use: the machine's memory, or what a container leaves of it."""
     least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in SELF.read_text().splitlines():
         _, names, path = line.split(":", 2)
         if not names:
             own, top, file = _own_or_top(ROOT, path), ROOT, "memory.max"

@@ -23,6 +23,11 @@ SYSCTLS = {  # setting: the value that forbids user namespaces to plain users
     ),
 }
 LIBRARY_PACKAGES = {"libnl-route-3.so.200": "libnl-route-3-200", "libnl-3.so.200": "libnl-3-200"}
+WITHOUT_CONTROLLER = {
+    "memory": "without memory, all episodes together may take what the machine has",
+    "pids": "without pids, the processes of all episodes together are not bounded",
+    "cpu": "without cpu, episodes that spin slow this process down",
+}
 CONTAINER_FIX = (
     "in a container, start it with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined "
     "--security-opt apparmor=unconfined`"
@@ -33,7 +38,7 @@ class Check(NamedTuple):
     name: str
     ok: bool
     text: str  # what was found
-    fix: str  # what to do about it; empty when ok
+    fix: str  # what to do about it; empty when there is nothing better
 
 
 def diagnose() -> list[Check]:
@@ -92,11 +97,13 @@ def _user_namespaces() -> Check:
 
 
 def _cgroups() -> Check:
-    found = cgroups.parents() if os.geteuid() == 0 else {}
-    if found:
-        limits = ", ".join(f"{' and '.join(names)} under {folder}" for folder, names in found.items())
-        return Check("cgroups", True, limits, "")
-    return Check("cgroups", True, "none to be had: each episode is bounded, all of a jail's together are not", "")
+    """Never a FAIL: without them each episode is bounded all the same."""
+    if os.geteuid() != 0:
+        return Check("cgroups", True, "not for a plain user: each episode is bounded, all together are not", "be root")
+    names, fix = cgroups.lacking()
+    found = [f"{' and '.join(names)} under {folder}" for folder, names in cgroups.parents().items()]
+    without = [WITHOUT_CONTROLLER[name] for name in names]
+    return Check("cgroups", True, "; ".join([", ".join(found) or "none to be had", *without]), fix)
 
 
 def _jail() -> Check:

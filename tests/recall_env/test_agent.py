@@ -8,7 +8,7 @@ from recall_env.agent import AgentFailure, ChatAgent, GoldAgent, RandomAgent, Tu
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
-from recall_env.evaluate import play
+from recall_env.play import play
 from recall_env.taskset import TaskSet
 
 TOOLS = [{"type": "function", "function": {"name": "total"}}]

@@ -34,6 +34,34 @@ def test_list_prints_a_line_for_each_task_and_json_when_asked(run, tasks_file):
     assert [row["id"] for row in json.loads(out)] == [f"ReCall/SynTool.shop-{i}-v0" for i in (1, 3, 5)]
 
 
+def test_list_filters_by_what_a_task_is_and_says(run, tmp_path, make_task):
+    path = tmp_path / "mixed.jsonl"
+    fields = [(1, 1, "One lamp?"), (2, "hard", "Two LAMPS?"), (3, None, "A chair?"), (None, 1, "A desk?")]
+    tasks = [make_task(i, n_calls=n, difficulty=d, question=q) for i, (n, d, q) in enumerate(fields)]
+    tasks[3] = make_task(3, n_calls=None, solution=None, question="A desk?", difficulty=1)  # says not what it needs
+    path.write_text("".join(json.dumps(task.to_row()) + "\n" for task in tasks))
+
+    def found(*options):
+        code, out, err = run("list", path, *options)
+        assert code == 0 and err == ""
+        return [line.split("\t")[0][-4] for line in out.splitlines()]
+
+    assert found("--calls", "2") == ["1"] and found("--calls", "2-3") == ["1", "2"]
+    assert found("--difficulty", "1") == ["0", "3"] and found("--difficulty", "hard", "--difficulty", "1") == list(
+        "013"
+    )
+    assert found("--grep", "lamps") == ["1"] and found("--grep", "SHOP-2") == ["2"]
+    assert found("--grep", "wait_forever") == list("0123") and found("--grep", "nothing like it") == []
+    assert found("--family", "shop", "--calls", "1-2", "--grep", "lamp") == ["0"]
+
+
+def test_list_takes_whatever_stands_for_tasks(run):
+    code, out, _ = run("list", "ReCall/SynTool-v0", "--split", "test", "--family", "flaky_api")
+    assert code == 0 and len(out.splitlines()) == 67
+    code, one, _ = run("list", "ReCall/SynTool.flaky_api-2-h206-v0", "--split", "test")
+    assert code == 0 and one.count("\n") == 1 and one in out
+
+
 def test_show_keeps_source_and_truth_until_they_are_asked_for(run, tasks_file):
     code, out, _ = run("show", "ReCall/SynTool.shop-1-v0", "--dataset", tasks_file)
     assert code == 0 and "add(item: string, count: integer (optional)): add." in out and "25" not in out
@@ -44,7 +72,11 @@ def test_show_keeps_source_and_truth_until_they_are_asked_for(run, tasks_file):
 
 def test_play_prints_the_episode_on_stdout_and_the_result_on_stderr(run, tasks_file):
     code, out, err = run("play", "ReCall/SynTool-v0", "gold", "--dataset", tasks_file)
-    assert code == 0 and "[tool]\n25.0\n" in out
+    assert code == 0 and out.count("assistant, turn") == 3
+    assert '\n  add(item="lamp", count=2)\n    ok  {"basket": ["lamp", "lamp"]}\n' in out
+    assert "\n  total()\n    ok  25.0\n" in out and "answer  25  right\n" in out
+    assert re.search(r"^answer +1 +1$", out, re.MULTILINE) and re.search(r"^total +1$", out, re.MULTILINE)
+    assert "\x1b" not in out  # no terminal
     assert err == "answer: reward 1, answer '25', 3 turns\n"
     code, out, _ = run("play", "ReCall/SynTool.shop-2-v0", "gold", "--dataset", tasks_file, "--json")
     assert json.loads(out)["info"]["task_id"] == "shop-2"
@@ -60,9 +92,17 @@ def test_gold_that_is_not_rewarded_exits_1(run, tmp_path, make_task):
 def test_play_by_hand_reads_turns_up_to_an_empty_line(run, tasks_file):
     turns = '<tool_call>\n{"name": "get_price", "arguments": {"item": "lamp"}}\n</tool_call>\n\nSo\n\\boxed{25}\n\n'
     code, out, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file, stdin=turns)
-    assert code == 0 and "[tool]\n12.5\n" in out and "tool get_price(item: string)" in err and "reward 1" in err
+    assert code == 0 and '  get_price(item="lamp")\n    ok  12.5\n' in out and "reward 1" in err
+    assert "  get_price(item: string)" in out and out.count("What do two lamps cost?") == 1
     code, _, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file)
     assert code == 2 and err.endswith("recall-env: the episode was left: no turn came from stdin\n")
+
+
+def test_play_by_hand_takes_calls_as_they_are_shown(run, tasks_file):
+    turns = 'add(item="lamp", count=2)\n\ntotl()\n\ntotal()\n\n\\boxed{25}\n\n'
+    code, out, err = run("play", "ReCall/SynTool-v0", "hand", "--dataset", tasks_file, "--json", stdin=turns)
+    assert code == 0 and json.loads(out)["reward"] == 1.0  # what the person reads goes to stderr then
+    assert "unknown_tool  no tool 'totl'; did you mean 'total'?" in err and "total()\n    ok  25.0" in err
 
 
 def test_new_prints_the_folder_on_stdout_and_what_to_type_next(run, tmp_path):
@@ -86,6 +126,22 @@ def test_eval_prints_a_table_and_writes_every_episode(run, tasks_file, tmp_path)
     assert json.loads(out)["overall"]["success"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "field"), [("--time-budget", 1e-6, "time_budget_s"), ("--text-budget", 9, "text_budget")]
+)
+def test_a_budget_ends_an_episode_and_stands_in_the_result(run, tasks_file, tmp_path, option, value, field):
+    result, one = tmp_path / "result.json", tmp_path / "one.jsonl"
+    words = ("ReCall/SynTool-v0", "gold", "--dataset", tasks_file, option, value, "--output")
+    assert run("eval", *words, result, "-n", 2)[0] == 0
+    record = json.loads(result.read_text())
+    assert record["settings"][field] == value and record["overall"]["successes"] == 0
+    assert {(one["termination"], one["turns"]) for one in record["episodes"]} == {("budget", 1)}
+    assert run("play", *words, one)[2] == "budget: reward 0, answer None, 1 turns\n"
+    for file in (one, result.with_suffix(".jsonl")):
+        assert json.loads(file.read_text().splitlines()[0])["origin"][field] == value
+        assert run("replay", file)[0] == 0
+
+
 def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
     code, out, _ = run("doctor")
     assert code == 0 and out.count("ok  ") + out.count("FAIL") == len(diagnose())
@@ -99,11 +155,16 @@ def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
         (["lits"], "No such command 'lits'. Did you mean 'list'?"),
         (["list", "syntol"], "no dataset 'syntol'; did you mean 'syntool'?"),
         (["list", "FILE", "--family", "shp"], "no family 'shp'; did you mean 'shop'?"),
+        (["list", "FILE", "--difficulty", "9"], "no difficulty '9'"),
+        (["list", "FILE", "--calls", "4-2"], "--calls: expected a number or LOW-HIGH, as in 2-4, got '4-2'"),
+        (["list", "--grep", "x"], "--grep: of which data set?"),
         (["show", "ReCall/SynTol-v0", "--dataset", "FILE"], "did you mean 'ReCall/SynTool-v0'?"),
         (["show", "CartPole-v1", "--dataset", "FILE"], "CartPole-v1 is no environment of ReCall"),
         (["play", "ReCall/SynTool-v0", "glod", "--dataset", "FILE"], "no agent 'glod'; did you mean 'gold'?"),
         (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--index", "9"], "there is no index 9"),
         (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--max-turns", "0"], "'--max-turns'"),
+        (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--time-budget", "0"], "time_budget_s: expected"),
+        (["eval", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--text-budget", "-1"], "text_budget: expected"),
         (["play", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--sandbox", "none"], "no sandbox 'none'"),
         (["eval", "ReCall/SynTool-v0", "--dataset", "FILE"], "--base-url URL and --model NAME"),
         (["eval", "ReCall/SynTool-v0", "gold", "--dataset", "FILE", "--jsn"], "No such option: --jsn"),

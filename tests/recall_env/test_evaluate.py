@@ -1,13 +1,15 @@
 """Scoring many episodes: success and its interval; faults apart."""
 
 import json
+import threading
 
 import pytest
 
 from recall_env.agent import AgentFailure, GoldAgent, RandomAgent, TurnRefused
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
-from recall_env.evaluate import Settings, Tally, evaluate, play, wilson_interval
+from recall_env.evaluate import Settings, Tally, evaluate, wilson_interval
+from recall_env.play import play
 from recall_env.taskset import TaskSet
 from recall_env.terminal import table
 
@@ -42,6 +44,34 @@ def test_an_evaluation_is_its_seed(tasks, settings, make_task):
     quick = TaskSet([make_task(i, schemas=make_task().schemas[:5]) for i in range(4)])
     one, two = (evaluate(quick, RandomAgent, agent="random", k=2, seed=1, settings=settings) for _ in range(2))
     assert one == two and one.overall.success < 1.0
+
+
+def test_results_and_records_are_the_same_bytes_whatever_the_concurrency(tasks, settings, make_task):
+    quick = TaskSet([make_task(i, schemas=make_task().schemas[:5]) for i in range(5)])
+
+    def played(concurrency):
+        lines = []
+        result = evaluate(
+            *(quick, RandomAgent), agent="random", k=3, concurrency=concurrency, settings=settings,
+            on_record=lambda whole: lines.append(whole.to_json()),
+        )  # fmt: skip
+        return result.to_json(), lines
+
+    one, many = played(1), played(11)
+    assert one == many and [json.loads(line)["env_seed"] for line in one[1]] == list(range(15))
+
+
+def test_200_turns_are_written_at_once_and_played_in_jails(settings, make_task):
+    meeting = threading.Barrier(200)
+
+    class Slow(GoldAgent):
+        def act(self, messages, tools):
+            if len(messages) == 2:
+                meeting.wait(60)
+            return super().act(messages, tools)
+
+    result = evaluate(TaskSet([make_task()]), Slow, agent="x", k=200, concurrency=200, settings=settings)
+    assert result.overall.successes == 200
 
 
 def test_faults_that_are_not_the_agents_leave_the_rate_and_are_counted(tasks, settings, make_task):

@@ -9,7 +9,7 @@ from recall_env.agent import ChatAgent, GoldAgent, RandomAgent
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
-from recall_env.evaluate import play
+from recall_env.play import play
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import ToolCall, ToolResult
 

@@ -140,6 +140,49 @@ def test_several_environments_under_one_name_are_asked_apart(site, tmp_path):
     )
 
 
+BAD = GOOD.replace("Good", "Bad").replace('"ground_truth": "1"', '"ground_truth": "2"')  # what gold does not reach
+
+
+def test_all_environments_of_a_package_are_checked_and_the_worst_exit_code_counts(site):
+    points = "Contrib/Good-v0 = pair_env:Good\nContrib/Bad-v0 = pair_env:Bad"
+    offer(site, "pair", points, {"pair_env.py": GOOD + BAD.split("\n\n\n", 1)[1]})
+    done = fresh(site, "-m", "recall_env", "check", "pair", "--only", "gold", "--only", "schema")
+    assert done.returncode == 1, done.stderr
+    good, bad = done.stdout[done.stdout.index("Contrib/Good-v0") :], done.stdout[: done.stdout.index("Contrib/Good-v0")]
+    assert bad.startswith("\nContrib/Bad-v0\n") and "error: " in bad and "error: " not in good
+    assert good.count("what it proves") == bad.count("what it proves") == 1
+    assert "Contrib/Bad-v0: 0 of 1 tasks are sound, 1 are not" in done.stderr
+    assert "Contrib/Good-v0: 1 of 1 tasks are sound" in done.stderr
+    done = fresh(site, "-m", "recall_env", "check", "pair", "--only", "schema", "--json", "--output", "report.json")
+    assert done.returncode == 0 and (site / "report.json").read_text() == done.stdout
+    report = json.loads(done.stdout)
+    assert [(one["target"], one["sound"], one["settings"]["rubric"]) for one in report["environments"]] == [
+        ("Contrib/Bad-v0", 1, "pair_env:Bad"),
+        ("Contrib/Good-v0", 1, "pair_env:Good"),
+    ]
+
+
+def test_one_broken_environment_of_several_is_named_and_the_others_are_checked(site):
+    points = "Contrib/Good-v0 = half_good:Good\nContrib/Gone-v0 = half_good:Gone"
+    offer(site, "half", points, {"half_good.py": GOOD})
+    done = fresh(site, "-m", "recall_env", "check", "half", "--only", "schema")
+    assert done.returncode == 2 and "\nContrib/Good-v0\n" in done.stdout
+    assert "Contrib/Gone-v0: package half 1.2: half_good:Gone cannot be imported" in done.stderr, done.stderr
+
+
+def test_the_tasks_of_all_environments_of_a_file_are_listed(site, tmp_path):
+    (tmp_path / "two.py").write_text(GOOD + BAD.split("\n\n\n", 1)[1])
+    done = fresh(site, "-m", "recall_env", "list", str(tmp_path / "two.py"))
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("Contrib/Good-v0", "What is under x?"),
+        ("Contrib/Bad-v0", "What is under x?"),
+    ]
+    done = fresh(site, "-m", "recall_env", "list", str(tmp_path / "two.py"), "--json")
+    assert [row["environment"] for row in json.loads(done.stdout)] == ["Contrib/Good-v0", "Contrib/Bad-v0"]
+
+
 @pytest.mark.parametrize(
     ("pyproject", "words"),
     [

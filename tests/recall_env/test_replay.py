@@ -10,7 +10,8 @@ from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
 from recall_env.episode_file import EpisodeRecord, LinesFile, Transcript, origin_of, read_episodes, record
 from recall_env.errors import RecallError
-from recall_env.evaluate import Settings, evaluate, play
+from recall_env.evaluate import Settings, evaluate
+from recall_env.play import play
 from recall_env.replay import first_difference, replay, replay_file
 from recall_env.rubric import Exact, Rubric, StateEquals
 from recall_env.taskset import TaskSet

@@ -14,7 +14,7 @@ from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
 from recall_env.episode_file import EpisodeRecord, LinesFile, Transcript, origin_of, record
 from recall_env.errors import RecallError
-from recall_env.evaluate import play
+from recall_env.play import play
 from recall_env.rescore import rescore, rescore_file
 from recall_env.rubric import (
     F1,

@@ -7,7 +7,7 @@ import pytest
 from obstacles import NO_NAMESPACES, NO_NAMESPACES_FOR_A_USER, NO_NSJAIL
 
 from recall_env.errors import SandboxUnavailable
-from recall_env.sandbox import Limits, diagnose, doctor_report, shared_pool
+from recall_env.sandbox import Limits, cgroups, diagnose, doctor_report, shared_pool
 
 REPORT = "from recall_env.sandbox import doctor_report\nok, text = doctor_report()\nprint(ok)\nprint(text)"
 OPEN = """
@@ -60,6 +60,44 @@ def test_a_user_without_namespaces_is_jailed_in_a_lesser_way_and_told_so():
     assert "ok    jail: works, as no namespaces: Landlock, seccomp and rlimits" in done.stdout
     assert "FAIL  user namespaces: refused" in done.stdout and "fix: lift what fails above" in done.stdout
     assert done.stderr.count("\n") == 1 and "no namespaces to be had" in done.stderr
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A tree of cgroups of version 2, as in a virtual machine: /app holds this process."""
+    for folder, handed_down in {".": "memory", "app": "memory", "app/main": ""}.items():
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "cgroup.controllers").write_text("cpu memory pids\n")
+        (tmp_path / folder / "cgroup.subtree_control").write_text(f"{handed_down}\n")
+    (tmp_path / "self").write_text("0::/app/main\n")
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    monkeypatch.setattr(cgroups, "SELF", tmp_path / "self")
+    return tmp_path
+
+
+def test_controllers_that_are_not_handed_down_are_named_with_the_line_that_does(tree):
+    names, fix = cgroups.lacking()
+    assert names == ["pids", "cpu"]
+    subprocess.run(fix, shell=True, check=True, capture_output=True)
+    assert (tree / "app" / "cgroup.subtree_control").read_text() == "+pids +cpu\n"
+    assert (tree / "app" / "main" / "cgroup.subtree_control").read_text() == "\n"
+    for folder in (tree, tree / "app"):
+        (folder / "cgroup.subtree_control").write_text("cpu memory pids\n")  # as the kernel then says
+    assert cgroups.lacking() == ([], "")
+
+
+def test_where_there_is_no_cgroup_at_all_the_line_mounts_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    assert cgroups.lacking() == (["memory", "pids", "cpu"], f"mount -t cgroup2 none {tmp_path}")
+
+
+def test_a_controller_of_version_1_that_is_not_mounted_is_named(tmp_path, monkeypatch):
+    for name in ("memory", "pids"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    (tmp_path / "self").write_text("4:memory:/\n5:pids:/\n")
+    monkeypatch.setattr(cgroups, "SELF", tmp_path / "self")
+    assert cgroups.lacking() == (["cpu"], f"mkdir {tmp_path}/cpu && mount -t cgroup -o cpu none {tmp_path}/cpu")
 
 
 def test_a_sandbox_nobody_knows_is_refused_by_name():

@@ -8,7 +8,7 @@ from recall_env.agent import GoldAgent, RandomAgent
 from recall_env.dialect import DIALECTS
 from recall_env.env import SynToolEnv
 from recall_env.errors import TaskError
-from recall_env.evaluate import play
+from recall_env.play import play
 from recall_env.taskset import TaskSet
 
 SUBMIT = DIALECTS["submit"]

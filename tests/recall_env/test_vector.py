@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import Future
 
 import gymnasium as gym
 import pytest
@@ -80,6 +81,36 @@ def test_what_an_environment_raises_arrives_as_its_event_and_the_others_go_on():
         assert isinstance(first.error, TaskError) and second.error is None
         pool.reset(0)  # the slot is free again
         assert pool.recv()[0].error is None
+
+
+def test_a_turn_that_is_still_being_written_holds_no_worker():
+    with EnvPool(Clockwork, size=2, workers=1) as pool:
+        pool.reset(0)
+        pool.reset(1)
+        pool.recv(min_ready=2)
+        written, never = Future(), Future()
+        pool.send(0, written)
+        with pytest.raises(RecallError, match="slot 0 is busy"):
+            pool.send(0, "another")
+        for turn in range(3):
+            pool.send(1, f"b{turn}")
+            assert [event.observation for event in pool.recv()] == [f"b{turn}"]
+        written.set_result("at last")
+        assert [(event.index, event.observation) for event in pool.recv()] == [(0, "at last")]
+        pool.send(0, never)
+        never.set_exception(TaskError("the pen broke"))
+        (event,) = pool.recv()
+        assert event.index == 0 and str(event.error) == "the pen broke"
+
+
+def test_a_turn_that_is_written_after_the_close_is_dropped(caplog):
+    pool, written = EnvPool(Clockwork, size=1, workers=1), Future()
+    pool.reset(0)
+    pool.recv()
+    pool.send(0, written)
+    pool.close()
+    written.set_result("too late")
+    assert pool.recv() == [] and caplog.text == ""
 
 
 def test_a_constructor_that_raises_arrives_as_an_event():

@@ -281,7 +281,7 @@ def _naive(attack: dict, target: dict) -> tuple[list[str], str]:
     answers = [_ask(ours, work, "work", {})]
     if answers != [_expected(work)]:
         raise RuntimeError(f"the naive server does not work: {answers}")
-    ours.settimeout(ANSWER_S)
+    ours.settimeout(attack.get("patience_s", ANSWER_S))
     hint = None
     for function, arguments in attack["calls"]:
         extra = {"target": target | {"hint": hint}} if attack.get("takes_target", True) else {}

@@ -380,6 +380,10 @@ X86_ONLY = frozenset({
     "call_through_the_32_bit_gate", "fork_through_machine_code",
 })  # fmt: skip
 
+NOT_EVERYWHERE = {  # without a jail either: the error that then comes of it, and why
+    "run_before_everyone": ("PermissionError", "this machine gives its control groups no real-time share"),
+}
+
 
 # Forged frames (attacks/wire.py), each a violation in the jail: what the host that believes it has lost.
 FRAMES = {

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent.parent
 PUBLIC = (
     *("recall_env", "recall_env.env", "recall_env.vector", "recall_env.vector_env", "recall_env.spaces"),
     *("recall_env.task", "recall_env.taskset", "recall_env.tool_call", "recall_env.tools", "recall_env.registry"),
-    *("recall_env.dialect", "recall_env.answer", "recall_env.rubric", "recall_env.agent", "recall_env.evaluate"),
-    *("recall_env.episode_file", "recall_env.replay", "recall_env.rescore", "recall_env.check"),
+    *("recall_env.dialect", "recall_env.answer", "recall_env.rubric", "recall_env.agent", "recall_env.play"),
+    *("recall_env.evaluate", "recall_env.episode_file", "recall_env.replay", "recall_env.rescore", "recall_env.check"),
     *("recall_env.sandbox", "recall_env.errors"),
     *("recall_train.config", "recall_train.engine", "recall_train.engine.base", "recall_train.rollout"),
     *("recall_train.trajectory", "recall_train.batch", "recall_train.grpo", "recall_train.learner"),
@@ -37,8 +37,6 @@ PAGES = {  # page -> where it lies in the site
     **{page: f"guide/{page.stem}.html" for page in sorted((ROOT / "docs").glob("*.md")) if page != INDEX},
 }
 EACH_FIELD = {"recall_train.config"}  # whose fields each need words; elsewhere those of the class may do
-_LATER = ("Pool.close", "JailPool.close", "JailPool.closed", "UnsafePool.close", "UnsafePool.closed")  # no words yet
-LATER = {f"recall_env.sandbox.{name}" for name in _LATER}
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _CODE = re.compile(r"<code>([\w./]+)</code>")
@@ -165,7 +163,7 @@ def undocumented(module: pdoc.doc.Module) -> list[str]:
         if is_field and not isinstance(vars(owner.obj).get(doc.name), property | functools.cached_property):
             spared = _section(doc, module) or module.modulename not in EACH_FIELD
         else:
-            spared = doc.name == "__init__" or doc.fullname in LATER
+            spared = doc.name == "__init__"
         if not (doc.docstring or spared):
             missing.append(doc.fullname)
     return missing

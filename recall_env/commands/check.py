@@ -1,24 +1,26 @@
-"""recall-env check: what is asked for, what is shown, and the exit code. Registered in recall_env/__main__.py."""
+"""recall-env check: what is asked for, what is shown, and the exit code."""
 
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from recall_env.check.bench import Settings
 from recall_env.check.checks import CHECKS, chosen
 from recall_env.check.report import checks_table, finding_lines, summary
-from recall_env.check.run import Report, check
-from recall_env.check.targets import tasks_of
+from recall_env.check.run import FORM, Report, check
+from recall_env.check.targets import environments_of, tasks_of
 from recall_env.dialect import DIALECTS
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.packages import one_of, rubric_of
 from recall_env.sandbox.broker import read_addresses
-from recall_env.terminal import counted, say
+from recall_env.taskset import TaskSet
+from recall_env.terminal import counted, inert, say
 
 Names = list[str] | None
 
@@ -26,10 +28,14 @@ Names = list[str] | None
 def check_command(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="TARGET", help="environment id, .parquet, .jsonl, folder, built-in set, .py or module"),
+        typer.Argument(
+            metavar="TARGET", help="environment id, .parquet, .jsonl, folder, built-in set, package, .py or module"
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="split of the set; default: all of it")] = None,
-    n: Annotated[int | None, typer.Option("-n", help="tasks, evenly spaced; default: all", min=1)] = None,
+    n: Annotated[
+        int | None, typer.Option("-n", help="tasks of each environment, evenly spaced; default: all", min=1)
+    ] = None,
     only: Annotated[Names, typer.Option(metavar="CHECK", help="only this check; repeat")] = None,
     skip: Annotated[Names, typer.Option(metavar="CHECK", help="not this check; repeat")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="warnings fail too")] = False,
@@ -56,34 +62,66 @@ def check_command(
     if output is not None and not output.parent.is_dir():
         raise RecallError(f"--output: there is no folder {output.parent}")
     names = chosen(only or (), skip or ())
-    services = read_addresses(service or [])
-    tasks = tasks_of(target, split)
-    rubric = rubric or one_of(target) or "answer"
-    rubric_of(rubric)  # a name that is none is the person's mistake, not a task's
-    settings = Settings(dialect, rubric, max_turns, sandbox, services, seed, budget_s)
-    if not len(tasks):
-        raise RecallError(f"{target} holds no task")
-    tasks = tasks if n is None else tasks.spread(n)
-    with counted("checked", len(tasks)) as advance:
-        report = check(tasks, settings, target=target, names=names, jobs=jobs, on_task=lambda verdict: advance())
-    _show(report, as_json, output)
-    if not report.passes(strict):
-        raise typer.Exit(1)
-
-
-def _show(report: Report, as_json: bool, output: Path | None) -> None:
+    settings = Settings(dialect, "", max_turns, sandbox, read_addresses(service or []), seed, budget_s)
+    environments = environments_of(target)
+    reports, code = [], 0
+    for environment in environments:
+        try:
+            tasks, own = _tasks_and_rubric(environment, split, rubric)
+        except RecallError as error:
+            if len(environments) == 1:
+                raise
+            say(f"recall-env: {environment}: {error}")
+            code = 2
+            continue
+        tasks = tasks if n is None else tasks.spread(n)
+        with counted("checked", len(tasks)) as advance:
+            report = check(
+                *(tasks, replace(settings, rubric=own)),
+                target=environment,
+                names=names,
+                jobs=jobs,
+                on_task=lambda verdict, advance=advance: advance(),
+            )
+        reports.append(report)
+        code = max(code, int(not report.passes(strict)))
+        if not as_json:
+            _show(report, headed=len(environments) > 1)
+        say(f"{environment}: {summary(report)}" if len(environments) > 1 else summary(report))
+    written = json.dumps(_as_json(target, reports, len(environments) > 1), indent=1, ensure_ascii=False)
     if as_json:
-        print(json.dumps(report.to_json(), indent=1, ensure_ascii=False))
-    else:
-        from rich.console import Console
-
-        Console(width=None if sys.stdout.isatty() else 160).print(checks_table(report))
-        for line in finding_lines(report):
-            print(line)
-    say(summary(report))
+        print(written)
     if output is not None:
-        output.write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
+        output.write_text(written + "\n")
         say(f"wrote {output}")
+    if code:
+        raise typer.Exit(code)
+
+
+def _tasks_and_rubric(environment: str, split: str | None, rubric: str | None) -> tuple[TaskSet, str]:
+    tasks = tasks_of(environment, split)
+    rubric = rubric or one_of(environment) or "answer"
+    rubric_of(rubric)  # a name that is none is the person's mistake, not a task's
+    if not len(tasks):
+        raise RecallError(f"{environment} holds no task")
+    return tasks, rubric
+
+
+def _show(report: Report, headed: bool) -> None:
+    from rich.console import Console
+
+    if headed:
+        print(f"\n{report.target}")
+    Console(width=None if sys.stdout.isatty() else 160).print(checks_table(report))
+    for line in finding_lines(report):
+        print(inert(line))
+
+
+def _as_json(target: str, reports: list[Report], several: bool) -> dict[str, Any]:
+    """The report; of several environments, all of theirs under the name they were asked for by."""
+    if not several:
+        return reports[0].to_json()
+    return {"form": FORM, "target": target, "environments": [report.to_json() for report in reports]}
 
 
 def _list_checks(as_json: bool) -> None:
