@@ -56,6 +56,9 @@ class Printed(io.TextIOBase):
         return len(text)
 
 
+UNSEEN = Printed(0)  # for what goes to stderr
+
+
 class Tools:
     """One loaded source: `load` once (or for every call, in mode `fresh`), then `call`."""
 
@@ -149,39 +152,59 @@ def _line(error: BaseException) -> int | None:
     return line
 
 
-def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
-    """Run one request; the reply without its nonce. A tool can raise anything, BaseException included."""
-    limit_bytes = limits["output_bytes"]
-    reply: dict[str, Any] = {"status": "ok", "value": None, "error_type": None, "error_message": None}
-    printed, unseen = Printed(limit_bytes), Printed(0)
+class Reply:
+    """To one request. value: as JSON text, for the length of the text has been looked at already."""
+
+    __slots__ = ("error_message", "error_type", "status", "stdout", "value")
+
+    def __init__(self) -> None:
+        self.status, self.value, self.stdout = "ok", "null", ""
+        self.error_type: str | None = None
+        self.error_message: str | None = None
+
+    def fail(self, status: str, kind: str, message: str) -> None:
+        self.status, self.value, self.error_type, self.error_message = status, "null", kind, message
+
+    def text(self, nonce: str) -> str:
+        """The frame (wire.REPLY_KEYS). Put together here: to encode the value again would cost as much as a call."""
+        rest = '"stdout":"","error_type":null,"error_message":null'
+        if self.stdout or self.error_type is not None:
+            told = {"stdout": self.stdout, "error_type": self.error_type, "error_message": self.error_message}
+            rest = values.as_json(told)[1:-1]
+        return f'{{"nonce":"{nonce}","status":"{self.status}","value":{self.value},{rest}}}'
+
+
+def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> Reply:
+    """Run one request. A tool can raise anything, BaseException included."""
+    limit_bytes, loads = limits["output_bytes"], request["op"] == "load"
+    reply, printed = Reply(), Printed(limit_bytes)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = printed, UNSEEN
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(unseen):
-            if request["op"] == "load":
-                tools.load()
-            elif not tools.has(request["name"]):
-                reply |= {
-                    "status": "unknown_tool",
-                    "error_type": "NameError",
-                    "error_message": f"the tools define no function {request['name'][:200]!r}",
-                }
-            else:
-                value = values.plain(tools.call(request["name"], request["arguments"]))
-                text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-                if len(text) > limit_bytes:
-                    value, overflow = values.cut(value if isinstance(value, str) else text, limit_bytes)
-                    reply["status"] = "output_truncated" if overflow else "ok"
-                reply["value"] = value
+        if loads:
+            tools.load()
+        elif not tools.has(name := request["name"]):
+            reply.fail("unknown_tool", "NameError", f"the tools define no function {name[:200]!r}")
+        else:
+            value = tools.call(name, request["arguments"])
+            reply.value = values.written(value)
+            if len(reply.value) > limit_bytes:
+                told = value if type(value) is str else reply.value
+                told, overflow = values.cut(told, limit_bytes)
+                reply.value = values.as_json(told)
+                reply.status = "output_truncated" if overflow else "ok"
     except MemoryError:
-        reply |= {"status": "out_of_memory", "error_type": "MemoryError", "error_message": "the tool ran out of memory"}
+        reply.fail("out_of_memory", "MemoryError", "the tool ran out of memory")
     except BaseException as error:
         kind, message = describe(error)
         line = _line(error)
-        if request["op"] == "load" and line:
-            message = f"line {line}: {message}"
-        reply |= {"status": "tool_error", "error_type": kind, "error_message": message}
-    reply["stdout"], overflow = values.cut("".join(printed.parts), limit_bytes)
-    if overflow and reply["status"] == "ok":
-        reply["status"] = "output_truncated"
+        reply.fail("tool_error", kind, f"line {line}: {message}" if loads and line else message)
+    finally:
+        sys.stdout, sys.stderr = streams
+    if printed.parts:
+        reply.stdout, overflow = values.cut("".join(printed.parts), limit_bytes)
+        if overflow and reply.status == "ok":
+            reply.status = "output_truncated"
     return reply
 
 
@@ -219,11 +242,11 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
                 services_shim.install(ask, document["services"])
             tools = Tools(document, send_code if document["send_code"] else None)
         turns.begin_tool()
-        reply = {"nonce": nonce, **answer(tools, request, limits)}
+        reply = answer(tools, request, limits)
         if request["op"] == "load" and not tools.shares_code:
             sharing.give_back()
         turns.end_tool()
-        sock.send(wire.encode(reply, frame_bytes))
+        sock.send(reply.text(nonce).encode("ascii"))
 
 
 def run_to_end(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:

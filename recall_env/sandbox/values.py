@@ -24,6 +24,19 @@ class ResultError(Exception):
     """A tool's return value is not data that JSON can carry."""
 
 
+as_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # made once: dumps makes one for each call
+
+
+def written(value: Any) -> str:
+    """`value` as JSON text; ResultError for what is no data. Most values are data already, and written as they are."""
+    try:
+        text = as_json(value)
+    except (TypeError, ValueError, RecursionError):  # no data as it stands, NaN, or a circle
+        return as_json(plain(value))
+    # A bracket in a text is counted too: one look too many.
+    return text if text.count("[") + text.count("{") <= MAX_VALUE_DEPTH else as_json(plain(value))
+
+
 def plain(value: Any, depth: int = 0) -> Any:
     """`value` as JSON data, or ResultError naming what is not: nothing is turned into a `repr` behind one's back."""
     kind = type(value)
@@ -77,7 +90,9 @@ def _key(key: Any) -> str:
         return str.__str__(key)
     if key is None or isinstance(key, bool):
         return json.dumps(key)
-    if isinstance(key, int | float | decimal.Decimal | uuid.UUID | datetime.date):
+    if isinstance(key, int | float):
+        return (int if isinstance(key, int) else float).__repr__(key)  # as JSON writes it, of a class of one's own too
+    if isinstance(key, decimal.Decimal | uuid.UUID | datetime.date):
         return str(key)
     raise ResultError(f"the value holds a dict with a key of type {type(key).__name__}; keys must be text or numbers")
 

@@ -70,7 +70,7 @@ def play_once(limits: dict[str, Any]) -> None:
         for arguments in ({"item": "a"}, {"item": "b", "count": 2}, {"item": "?"}, {"wrong": 1}) * 3:
             replies.append(guest.answer(tools, {"op": "call", "name": "look_up", "arguments": arguments}, limits))
         for reply in replies:
-            wire.decode(wire.encode({"nonce": "0", **reply}, limits["frame_bytes"]), (wire.REPLY_KEYS,), 1 << 20)
+            wire.decode(reply.text("0").encode("ascii"), (wire.REPLY_KEYS,), limits["frame_bytes"])
     linecache.cache.clear()
     linecache.cache.update(sources)
     del sys.modules[guest.MODULE]

@@ -27,6 +27,8 @@ SERVICE_KEYS = frozenset({"nonce", "service", "method", "path", "params", "body"
 CODE_KEYS = frozenset({"nonce", "code"})  # of a source just compiled, on the way of its load
 FROM_GUEST_KEYS = (REPLY_KEYS, SERVICE_KEYS, CODE_KEYS)
 
+CONTAINERS = (dict, list)
+CUT, CUT_DESCRIPTORS = int(socket.MSG_TRUNC), int(socket.MSG_CTRUNC)  # as enumerations they take a microsecond each
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # or a fork would share it
 _rooms = threading.local()  # a buffer for each thread that receives
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -65,18 +67,18 @@ def decode(payload: bytes, key_sets: tuple[frozenset[str], ...], limit_bytes: in
 
 def check_depth(value: Any) -> None:
     """Raises WireError when arrays and objects nest deeper than MAX_DEPTH. Iterative: hostile input cannot recurse."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise WireError(f"frame nests deeper than {MAX_DEPTH}")
+    level = [value]
+    for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for item in level:
             if isinstance(item, dict):
-                below.extend(child for child in item.values() if isinstance(child, dict | list))
+                below += item.values()
             elif isinstance(item, list):
-                below.extend(child for child in item if isinstance(child, dict | list))
-        level = below
+                below += item
+        level = [item for item in below if isinstance(item, CONTAINERS)]
+        if not level:
+            return
+    raise WireError(f"frame nests deeper than {MAX_DEPTH}")
 
 
 def send(sock: socket.socket, payload: bytes) -> None:
@@ -92,9 +94,9 @@ def receive(sock: socket.socket, limit_bytes: int) -> bytes:
         # Kept, because to allocate one costs more than to fill it; a mapping, because a bytearray touches all of it.
         room = _rooms.room = memoryview(mmap.mmap(-1, limit_bytes, PRIVATE))
     size, _, flags, _ = sock.recvmsg_into([room[:limit_bytes]])
-    if flags & socket.MSG_TRUNC:
+    if flags & CUT:
         raise WireError(f"frame is longer than {limit_bytes} bytes")
-    if flags & socket.MSG_CTRUNC:
+    if flags & CUT_DESCRIPTORS:
         raise WireError("frame came with descriptors attached")
     return bytes(room[:size])
 

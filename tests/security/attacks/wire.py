@@ -122,11 +122,16 @@ def answer_twice(target):
 def _through_the_guest(change):
     """Let the guest's own code send the reply, and change it on the way."""
     frame = sys._getframe()
-    while "wire" not in frame.f_globals:
+    while "Reply" not in frame.f_globals:
         frame = frame.f_back
-    wire = frame.f_globals["wire"]
-    encode = wire.encode
-    wire.encode = lambda frame, limit: encode(frame | change(frame), limit)
+    reply = frame.f_globals["Reply"]
+    text = reply.text
+
+    def changed(self, nonce):
+        sent = json.loads(text(self, nonce))
+        return json.dumps(sent | change(sent))
+
+    reply.text = changed
     return "forged"
 
 
