@@ -33,6 +33,8 @@ COMMANDS = {
     "new": new_package,
 }
 
+STOPPED = 130
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 for name, command in COMMANDS.items():
     app.command(name)(command)
@@ -46,8 +48,7 @@ def main() -> None:
         say(f"recall-env: {error}")
         code = 2
     except KeyboardInterrupt:
-        say("recall-env: stopped")
-        code = 130
+        code = STOPPED
     except BrokenPipeError:  # the reader of our output has gone
         code = 0
         sys.stdout = None
@@ -56,6 +57,8 @@ def main() -> None:
             raise
         say(f"recall-env: {error.format_message()} (try recall-env --help)")
         code = 2
+    if code == STOPPED:  # typer makes it of Ctrl-C in some versions, and says nothing
+        say("recall-env: stopped")
     sys.exit(code or 0)
 
 

@@ -2,13 +2,20 @@
 
 import io
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from recall_env import __main__ as cli
 from recall_env.sandbox import diagnose
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -140,6 +147,21 @@ def test_a_budget_ends_an_episode_and_stands_in_the_result(run, tasks_file, tmp_
     for file in (one, result.with_suffix(".jsonl")):
         assert json.loads(file.read_text().splitlines()[0])["origin"][field] == value
         assert run("replay", file)[0] == 0
+
+
+def test_ctrl_c_stops_an_evaluation_with_a_word_and_130_and_leaves_no_half_a_file(tmp_path, tasks_file, shared_jail):
+    words = ("eval", "ReCall/SynTool-v0", "gold", "--dataset", str(tasks_file), "-k", "100000", "--output", "r.json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recall_env", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    while not (tmp_path / "r.partial").exists() or not (tmp_path / "r.partial").stat().st_size:  # episodes have ended
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "recall-env: stopped\n")
+    assert [path.name for path in tmp_path.iterdir()] == [tasks_file.name]
 
 
 def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
