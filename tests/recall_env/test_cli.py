@@ -200,10 +200,15 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, argume
     assert words in err and err.startswith("recall-env: ") and err.count("\n") == 1
 
 
-COMMANDS = ["list", "show", "play", "eval", "replay", "rescore", "check", "new", "doctor"]
+@pytest.mark.parametrize("command", ["show", "play", "eval"])
+def test_a_set_without_tasks_is_one_line(run, tmp_path, command):
+    (tmp_path / "empty.jsonl").write_text("")
+    agent = [] if command == "show" else ["gold"]
+    code, out, err = run(command, "ReCall/SynTool-v0", *agent, "--dataset", tmp_path / "empty.jsonl")
+    assert code == 2 and out == "" and "holds no task" in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_the_help_of_every_command_has_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and f"recall-env {command}" in " ".join(out.split("Example:", 1)[1].split()).replace(
