@@ -49,8 +49,10 @@ def main() -> None:
         code = 2
     except KeyboardInterrupt:
         code = STOPPED
-    except BrokenPipeError:  # the reader of our output has gone
-        code = 0
+    except (BrokenPipeError, SystemExit) as ended:  # typer turns the first into the second
+        if not isinstance(ended, BrokenPipeError) and not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        code = 0  # the reader of our output has gone, as `head` does
         sys.stdout = None
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error; typer's classes moved between its versions

@@ -149,6 +149,21 @@ def test_a_budget_ends_an_episode_and_stands_in_the_result(run, tasks_file, tmp_
         assert run("replay", file)[0] == 0
 
 
+@pytest.mark.parametrize("words", [("list", "syntool"), ("play", "ReCall/SynTool-v0", "gold", "--seed", "3")])
+def test_a_reader_that_goes_away_is_no_error(words):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recall_env", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process.stdout.close()
+    with process.stderr as err:
+        said = err.read()
+    assert process.wait(60) == 0 and "Traceback" not in said and "Exception ignored" not in said
+
+
 def test_ctrl_c_stops_an_evaluation_with_a_word_and_130_and_leaves_no_half_a_file(tmp_path, tasks_file, shared_jail):
     words = ("eval", "ReCall/SynTool-v0", "gold", "--dataset", str(tasks_file), "-k", "100000", "--output", "r.json")
     process = subprocess.Popen(
