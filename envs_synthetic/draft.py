@@ -14,6 +14,8 @@ from typing import Any
 from envs_synthetic.layouts import Layout, Row, choose
 from envs_synthetic.lexicon import Words
 
+__all__ = ["Builder", "Draft", "Param", "Ref", "Step", "Tool"]
+
 GET = ("get", "find", "fetch", "lookup")
 MAX_TOOLS = 5
 Path = tuple[str | int, ...]
@@ -48,6 +50,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Param:
+    """A parameter of a tool, in its schema and in its source."""
+
     name: str
     type: str = "string"  # a JSON Schema type; "numbers" is an array of numbers
     description: str = ""
@@ -57,6 +61,8 @@ class Param:
 
 @dataclass(frozen=True)
 class Tool:
+    """A tool of a draft. body: lines of Python, not indented. decorators: with their "@"."""
+
     name: str
     description: str
     params: tuple[Param, ...]
@@ -66,6 +72,8 @@ class Tool:
 
 @dataclass(frozen=True)
 class Draft:
+    """A task whose plan has not been played: no argument that comes from a result is known yet, nor the truth."""
+
     family: str
     question: str
     source: str
@@ -76,6 +84,7 @@ class Draft:
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
+        """The tools' OpenAI schemas, in the order of `tools`."""
         return [schema_of(tool) for tool in self.tools]
 
 
@@ -135,6 +144,7 @@ class Builder:
         self.error_text = self.rng.choice(("no {0} {1}", "unknown {0} {1}", "{0} {1} not found", "there is no {0} {1}"))
 
     def pick(self, options: Sequence[Any]) -> Any:
+        """One of them, by the task's seed."""
         return self.rng.choice(options)
 
     def spell(self, *words: str) -> str:
@@ -156,9 +166,14 @@ class Builder:
         return name if not self.taken(name) else self.spell(verb, noun, "now")
 
     def taken(self, name: str) -> bool:
+        """Whether a tool has this name already."""
         return any(tool.name == name for tool in self.tools)
 
     def table(self, name: str, key: str, rows: list[Row], mutable: bool = False) -> Layout:
+        """Add data: rows found by the column `key`, shuffled, in a layout of the task's own (layouts.py).
+
+        mutable: tools change it, so it is made anew in each episode's `setup`.
+        """
         rows = list(rows)
         self.rng.shuffle(rows)
         self.tables.append(choose(self.rng, name, key, rows, mutable))
@@ -194,6 +209,7 @@ class Builder:
         return self.tool(name, sentence(about), [Param(param)], body), path
 
     def tool(self, name: str, description: str, params: Sequence[Param], body: Sequence[str], *decorators: str) -> str:
+        """Add a tool; returns its name. body: lines of Python, not indented; decorators: with their "@"."""
         self.tools.append(Tool(name, description, tuple(params), tuple(body), decorators))
         return name
 
@@ -203,6 +219,7 @@ class Builder:
         return len(self.steps) - 1
 
     def done(self, family: str, question: str, answer: Ref) -> Draft:
+        """The draft of what was collected, its tools in any order. answer: where in a result the truth stands."""
         state: dict[str, Any] = {}
         setup: list[str] = []
         for table in self.tables:

@@ -17,8 +17,10 @@ from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean
 from recall_env.task import Solution, Task
 
+__all__ = ["N_CALLS", "TRAIN_FAMILIES", "generate", "play_out"]
+
 N_CALLS = {2: 30, 3: 30, 4: 18, 5: 10, 6: 5, 7: 4, 8: 3}  # calls of the gold solution -> share in percent
-TRAIN_FAMILIES = tuple(sorted(set(FAMILIES) - set(HELD_OUT)))
+TRAIN_FAMILIES = tuple(sorted(set(FAMILIES) - set(HELD_OUT)))  # those that a training task may be of
 LICENSE = "Apache-2.0"
 ATTEMPTS = 200
 

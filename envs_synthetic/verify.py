@@ -23,12 +23,16 @@ from recall_env.schema import function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
 
+__all__ = ["CHECKS", "GATES", "Finding", "soundness"]
+
 MAX_RESULT_CHARS = 160
 MAX_PROBES = 6
 
 
 @dataclass(frozen=True)
 class Finding:
+    """What one check says about one task."""
+
     check: str  # a key of CHECKS
     text: str  # one line: what is wrong
 
@@ -173,6 +177,7 @@ def data(task: Task, bench: Bench) -> Iterator[str]:
     yield "the answer stays the same, or nothing can be played, when the data changes"
 
 
+# By name, in the order they run: (task, bench) -> texts of what is wrong.
 CHECKS = {
     "schema": schema,
     "signature": signature,
@@ -184,7 +189,7 @@ CHECKS = {
     "needed": needed,
     "data": data,
 }
-GATES = ("schema", "signature", "derivation")
+GATES = ("schema", "signature", "derivation")  # where one of these finds something, the checks after it are left out
 
 
 def enums(task: Task) -> list[str]:

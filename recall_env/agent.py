@@ -14,6 +14,8 @@ from recall_env.schema import function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall
 
+__all__ = ["AGENTS", "Agent", "AgentFailure", "ChatAgent", "GoldAgent", "RandomAgent", "TurnRefused"]
+
 _ABOUT_THE_REQUEST = frozenset([400, 413, 422])
 
 
@@ -26,12 +28,17 @@ class TurnRefused(RecallError):
 
 
 class Agent(Protocol):
+    """Who plays: anything with `act`. One of its own for each episode, unless it keeps nothing between turns."""
+
     def act(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
         """The next assistant turn, without the dialect's prefill. messages: the whole episode so far."""
 
 
 class GoldAgent:
-    """Plays the task's own solution, one call a turn, then its answer. What any sound environment must reward."""
+    """Plays the task's own solution, one call a turn, then its answer. What any sound environment must reward.
+
+    It counts its turns in the messages, and repeats its answer when it is asked beyond it.
+    """
 
     def __init__(self, task: Task, seed: int = 0, dialect: Dialect = DIALECTS["hermes"]):
         """Raises RecallError when the task has no solution."""
@@ -82,13 +89,14 @@ class RandomAgent:
         return draws.get(kind, lambda: self._random.choice(words or ["x"]).strip(".,?!"))()
 
 
+# By name, for `recall-env eval` and `play`: (task, seed, dialect) -> an agent of one episode.
 AGENTS: dict[str, Callable[[Task, int, Dialect], Agent]] = {"gold": GoldAgent, "random": RandomAgent}
 
 
 class ChatAgent:
     """A model behind an OpenAI-compatible /chat/completions endpoint. Stateless and thread-safe.
 
-    Results go back as user messages that hold <tool_response> blocks: what Qwen's template makes of `tool` messages,
+    Results go back as user messages that hold `<tool_response>` blocks: what Qwen's template makes of `tool` messages,
     and what every server takes. Calls that the server has parsed itself are written as text again. With native_calls
     (for the openai dialect) all goes as it is: `tool` messages with ids out, the assistant message as JSON text back.
     """

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 
+__all__ = ["EXTRACTORS", "boxed", "same_answer", "token_f1", "whole_text"]
+
 _BOX = "\\boxed{"
 # An escaped brace opens and closes nothing; of two backslashes before "boxed{" the second is the box's.
 _BRACES = re.compile(r"\\boxed\{|\\(?!\\boxed\{).|[{}]", re.DOTALL)
@@ -53,6 +55,7 @@ def whole_text(text: str) -> str | None:
     return without_thinking(text).strip() or None
 
 
+# What a task may name as `extractor`: the final text -> the answer, or None. Without one, the dialect finds it.
 EXTRACTORS: dict[str, Callable[[str], str | None]] = {"boxed": boxed, "text": whole_text}
 
 
@@ -95,7 +98,10 @@ def as_number(text: str) -> Decimal | None:
 
 
 def token_f1(answer: str, truths: tuple[str, ...]) -> float:
-    """ReCall's token F1 of an answer, the best over the accepted ones."""
+    """ReCall's token F1 of an answer, 0 to 1, the best over the accepted ones; 0 when none is accepted.
+
+    Source: github.com/Agent-RL/ReCall, reward_score/re_call.py; the measure is SQuAD's (arXiv:1606.05250 §6).
+    """
     return max((_f1(_recall_tokens(answer), _recall_tokens(truth)) for truth in truths), default=0.0)
 
 

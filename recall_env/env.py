@@ -29,6 +29,8 @@ from recall_env.task import Task
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import ToolCall, ToolResult
 
+__all__ = ["SynToolEnv"]
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHOICES = ("task", "index", "id")
 _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
@@ -37,15 +39,18 @@ _SANDBOXES = {"nsjail": "in a jail", "unsafe": "without one"}
 class SynToolEnv(gym.Env[str, str]):
     """Observation: the text to append. Action: one assistant turn, as text.
 
-    `info`, at every reset and step: task_id, turn (turns taken), messages (what this reset or step appended, as
-    OpenAI messages), tool_calls (index, call_id, name, arguments, status, value, stdout, error), failure (None |
-    "agent" | "tool" | "infra"), valid (False only for infra). At reset also tools (schemas for the chat template) and
-    seed (of the session). At the end also answer, termination ("answer" | "max_turns" | "budget" | "infra"), success,
-    score (total, values; verdicts where a judge gave any), final_state where the rubric asks for it, and fault, the
-    reason, where valid is False. The same seed and actions give the same `info`; wall-clock figures are in
-    `telemetry()`.
+    The same seed and actions give the same `info`; wall-clock figures are in `telemetry()`. Its keys:
+
+    - at every reset and step `task_id`, `turn` (turns taken), `messages` (what this reset or step appended, as OpenAI
+      messages), `tool_calls` (index, call_id, name, arguments, status, value, stdout, error), `failure` (None,
+      "agent", "tool" or "infra"), `valid` (False only for infra);
+    - at reset also `tools` (schemas for the chat template) and `seed` (of the session);
+    - at the end also `answer`, `termination` ("answer", "max_turns", "budget" or "infra"), `success`, `score` (total,
+      values; verdicts where a judge gave any), `final_state` where the rubric asks for it, and `fault`, the reason,
+      where valid is False.
     """
 
+    # Gymnasium's; render_fps is there because it asks for it.
     metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (Gymnasium reads a plain dict)
 
     def __init__(

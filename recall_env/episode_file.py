@@ -25,7 +25,22 @@ from recall_env.task import Row, Task
 from recall_env.taskset import TaskSet
 from recall_env.tool_call import ToolCall, ToolResult
 
-FORMAT = 1
+__all__ = [
+    "FORMAT",
+    "SCORED",
+    "EpisodeRecord",
+    "LinesFile",
+    "Origin",
+    "Tasks",
+    "Transcript",
+    "episode_of",
+    "origin_of",
+    "read_episodes",
+    "record",
+    "rubric_of",
+]
+
+FORMAT = 1  # of a line; raised when a key changes its meaning, and lines of another one are refused
 SCORED = ("answer", "max_turns", "budget")  # the endings at which the rubric gave the reward; at any other it is 0
 
 
@@ -79,6 +94,7 @@ class EpisodeRecord:
     fault: str | None = None
 
     def to_json(self) -> str:
+        """The line, without its end: ASCII."""
         return json.dumps({"format": FORMAT, **asdict(self)})
 
     @staticmethod
@@ -161,11 +177,15 @@ class Transcript:
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
+        """As in `info["tool_calls"]`, of all turns, with the number of their turn, from 0."""
         return [{"turn": turn, **call} for turn, info in enumerate(self.infos) for call in info["tool_calls"]]
 
 
 def origin_of(env: SynToolEnv, tasks: TaskSet | None) -> Origin:
-    """tasks: the set that the played tasks come from; without a dataset's name of its own, lines hold their rows."""
+    """The Origin of episodes that an environment plays.
+
+    tasks: the set that the played tasks come from; without a dataset's name of its own, lines hold their rows.
+    """
     return Origin(
         dataset=None if tasks is None else tasks.dataset,
         split=None if tasks is None else tasks.split,
@@ -218,6 +238,7 @@ class LinesFile:
         self._file = self._partial.open("w", encoding="ascii")
 
     def write(self, line: str) -> None:
+        """Append a line, given without its end. It must be ASCII."""
         self._file.write(line + "\n")
 
     def __enter__(self) -> "LinesFile":

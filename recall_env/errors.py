@@ -1,5 +1,7 @@
 """Errors, by whose fault they are. The type decides who gets to see one (docs/architecture.md, "Faults")."""
 
+__all__ = ["EnvError", "JudgeFailure", "RecallError", "SandboxFailure", "SandboxUnavailable", "TaskError"]
+
 
 class RecallError(Exception):
     """Something a person can fix; its text is one line: what, where, what to do. Command lines exit 2 on it."""

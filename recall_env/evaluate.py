@@ -14,6 +14,8 @@ from recall_env.play import AgentOf, Ended, Play, play_all
 from recall_env.rubric import Rubric
 from recall_env.taskset import TaskSet
 
+__all__ = ["Evaluation", "Played", "Settings", "Tally", "evaluate", "wilson_interval"]
+
 _Z95 = 1.959963984540054
 
 
@@ -64,6 +66,7 @@ class Tally:
 
     @staticmethod
     def of(played: list[Played]) -> "Tally":
+        """Of those without a fault."""
         counted = [one for one in played if one.fault is None]
         successes = sum(one.success for one in counted)
         low, high = wilson_interval(successes, len(counted))
@@ -88,6 +91,7 @@ class Evaluation:
     episodes: list[Played] = field(repr=False)
 
     def to_json(self) -> str:
+        """All fields, episodes included; what `recall-env eval --output` writes."""
         rubric = self.settings.rubric
         settings = replace(self.settings, rubric="")
         written = asdict(replace(self, settings=settings))
@@ -120,10 +124,12 @@ def evaluate(
     """Play every task k times. The same seed gives the same result, whatever the concurrency.
 
     agent_of: (task, seed, dialect) -> an Agent of one episode. agent: its name, for the record.
-    on_episode: called after each with its result; on_record: with all of it, in the order of tasks. Both one at a time,
-    from a thread that is not the caller's.
-    The first error that is no fault of one episode (no jail on this machine, a bad task, an endpoint that refuses)
-    stops all and is raised, after the episodes in flight; so is Ctrl-C.
+    seed: the environments' seeds are seed, seed + 1, ... concurrency: episodes at one time.
+    on_episode: called after each with its result. on_record: with all of it, in the order of tasks.
+
+    Both are called one at a time, from a thread that is not the caller's. The first error that is no fault of one
+    episode (no jail on this machine, a bad task, an endpoint that refuses) stops all and is raised, after the episodes
+    in flight; so is Ctrl-C.
     """
     if k < 1 or concurrency < 1:
         raise RecallError(f"k and concurrency: expected at least 1, got {k} and {concurrency}")

@@ -19,6 +19,8 @@ from recall_env.errors import EnvError, RecallError
 from recall_env.task import Task
 from recall_env.vector import EnvPool, Event
 
+__all__ = ["AgentOf", "Ended", "Play", "Watcher", "play", "play_all"]
+
 AgentOf = Callable[[Task, int, Dialect], Agent]  # (task, seed, dialect) -> who plays that episode
 OWN_FAULTS = (AgentFailure, TurnRefused, EnvError)  # they end one episode; anything else ends all
 

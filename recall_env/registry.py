@@ -17,7 +17,9 @@ from recall_env.nearest import did_you_mean
 if TYPE_CHECKING:
     from recall_env.taskset import TaskSet
 
-SYNTOOL_ID = "ReCall/SynTool-v0"
+__all__ = ["SYNTOOL_ID", "contribute", "point_id", "register", "register_built_in", "register_tasks", "resolve"]
+
+SYNTOOL_ID = "ReCall/SynTool-v0"  # of every task: the data set and the task are arguments of `gym.make`
 
 ENTRY_POINT = "recall_env.env:SynToolEnv"
 _VECTOR_ENTRY_POINT = "recall_env.vector_env:SynToolVectorEnv"  # what gym.make_vec takes unless told otherwise

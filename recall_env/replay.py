@@ -29,6 +29,8 @@ from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Pool
 from recall_env.task import Task
 
+__all__ = ["Difference", "Replayed", "first_difference", "replay", "replay_file"]
+
 _VOID = ("infra", "env_error")  # what happened there is no fact about the task
 _AROUND = 40  # bytes shown on either side of the first one that differs
 
@@ -106,7 +108,7 @@ def replay(
 
 
 def first_difference(stored: EpisodeRecord, replayed: EpisodeRecord) -> Difference | None:
-    """Turn by turn, in the order in which things happened."""
+    """Where two records of one episode first differ, in the order in which things happened; None where nowhere."""
     before, now = (list(_facts(episode, stored)) for episode in (stored, replayed))
     known = {(fact.turn, fact.field) for fact in now}
     for one, other in zip_longest(before, now):
@@ -130,7 +132,11 @@ def replay_file(
     sandbox: str | Pool = "nsjail",
     services: dict[str, str] | None = None,
 ) -> Iterator[Replayed]:
-    """What every line came to, one at a time; with index, the one at this position, from 0."""
+    """What every line came to, one at a time; with index, the one at this position, from 0.
+
+    dataset, split: where its tasks are, instead of what the lines name. sandbox, services: those of this machine,
+    whatever the file says. Raises RecallError for a line that is no episode, and for a task that is not found.
+    """
     tasks, found = Tasks(dataset, split), False
     for position, (line, episode) in enumerate(read_episodes(file)):
         if index is not None and position != index:

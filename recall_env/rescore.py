@@ -10,7 +10,9 @@ from recall_env.rubric import Rubric, Score
 from recall_env.rubric.judge import forget_verdicts
 from recall_env.task import Task
 
-ASKING = ("never", "missing", "anew")
+__all__ = ["ASKING", "Rescored", "rescore", "rescore_file"]
+
+ASKING = ("never", "missing", "anew")  # what `rescore` takes as ask
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,12 @@ def rescore_file(
     split: str | None = None,
     ask: str = "never",
 ) -> Iterator[Rescored]:
-    """Every line, one at a time. rubric: None for the one that each was played under, which may not ask anybody: a
-    file from elsewhere would choose whom."""
+    """Every line, one at a time.
+
+    rubric: None for the one that each was played under, which may not ask anybody: a file from elsewhere would choose
+    whom. dataset, split: where its tasks are, instead of what the lines name. ask: as `rescore` takes it.
+    Raises RecallError for a line that is no episode, and for a task that is not found.
+    """
     if ask not in ASKING:
         raise RecallError(f"ask: expected one of {', '.join(ASKING)}, got {ask!r}")
     if ask != "never" and rubric is None:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+__all__ = ["Unicode"]
+
 _SAMPLED = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789 .,:;!?'\"<>{}[]()\\/_-+=\néßλжश中文日本한😀"
 
 

@@ -18,7 +18,9 @@ from recall_env.sandbox.limits import Limits
 from recall_env.schema import function_of
 from recall_env.tool_call import ToolCall
 
-Row = dict[str, Any]
+__all__ = ["Row", "Solution", "Task"]
+
+Row = dict[str, Any]  # of ReCall's Parquet, as a dict: the columns are in docs/make_data.md
 
 _ROW_KEYS = ("data_source", "question", "ability", "reward_model", "extra_info")
 EXTRA_INFO_KEYS = (
@@ -44,6 +46,7 @@ class Task:
     services: the host's services its tools may ask. limits: fields of `sandbox.Limits` that differ for this task.
     final_state: plain JSON, what a rubric's StateEquals expects; like the ground truth it stays on the host.
     extra: unknown keys of the row by level ("row", "reward_model", "extra_info", "solution", "calls").
+
     The last two fields keep the row's own form: `schemas_text` is the JSON as it stood there (the `recall` dialect
     pastes it into its prompt), `truth_is_text` that the ground truth was one text and no list.
     """
@@ -91,6 +94,7 @@ class Task:
 
     @property
     def tool_names(self) -> tuple[str, ...]:
+        """Names of its tools, in the order of `schemas`."""
         return tuple(function_of(schema)["name"] for schema in self.schemas)
 
     @property

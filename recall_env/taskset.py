@@ -23,6 +23,8 @@ from recall_env.task import Row, Task
 if TYPE_CHECKING:
     from recall_env.tools import ToolEnv
 
+__all__ = ["TaskSet", "built_in_names"]
+
 ENTRY_POINT_GROUP = "recall_env.datasets"  # name -> a package that holds <name>-<split>.parquet
 
 _SHARD = re.compile(r"-\d+-of-\d+$")

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+__all__ = ["AGENT_STATUSES", "Status", "ToolCall", "ToolResult"]
+
+# What a call came to: the statuses are explained in docs/environment.md. Only the last is never shown to a model.
 Status = Literal[
     "ok",
     "tool_error",  # the tool raised
@@ -31,7 +34,11 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a call came to. `value` is plain JSON data and is kept when it is falsy (0, "", [], null)."""
+    """What a call came to. `value` is plain JSON data and is kept when it is falsy (0, "", [], null).
+
+    stdout: what the tool printed. error_type and error_message: of what it raised, or words for the model on why the
+    call did not reach it.
+    """
 
     status: Status
     value: Any = None
@@ -41,4 +48,5 @@ class ToolResult:
 
     @property
     def ok(self) -> bool:
+        """Whether the tool returned, and nothing of it was cut."""
         return self.status == "ok"

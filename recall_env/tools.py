@@ -22,6 +22,8 @@ from recall_env.tool_source import HOOKS, SourceError, Tools, jail_source, recor
 if TYPE_CHECKING:
     from recall_env.rubric import Rubric
 
+__all__ = ["ToolEnv", "has_splits", "tool"]
+
 _MARK = "_recall_env_tool"
 _LINE_KEYS = ("question", "ground_truth", *(key for key in EXTRA_INFO_KEYS if key not in ("env", "func_schemas")))
 
@@ -40,10 +42,11 @@ class ToolEnv:
     tasks: a file of JSON Lines beside the class's own, a folder of such files (one a split), or the lines themselves
     as dicts. A line has `question` and `ground_truth`, and may have what a row's extra_info may: `state`, `solution`.
     rubric: a name in `recall_env.rubric.RUBRICS`, or a Rubric.
-    setup(self, state), where there is one, is called at the start of each episode with the state of its task, and
-    final_state(self) at its end, where the rubric compares that (StateEquals); the model sees neither.
-    source, schemas: what a row holds; made when the class is defined. In the jail there is no ToolEnv: `self` is a
-    plain object, without tasks and rubric.
+    source, schemas: what a row holds; made when the class is defined.
+
+    `setup(self, state)`, where there is one, is called at the start of each episode with the state of its task, and
+    `final_state(self)` at its end, where the rubric compares that (StateEquals); the model sees neither. In the jail
+    there is no ToolEnv: `self` is a plain object, without tasks and rubric.
 
     Defining a subclass raises EnvError, one line with file and place, for what cannot be made into tools.
     """

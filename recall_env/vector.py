@@ -15,6 +15,8 @@ import gymnasium as gym
 
 from recall_env.errors import RecallError
 
+__all__ = ["EnvPool", "Event"]
+
 
 @runtime_checkable
 class Measured(Protocol):
@@ -73,12 +75,16 @@ class EnvPool:
         return self._envs[index]
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begin an episode in a slot. Its event comes through recv."""
+        """Begin an episode in a slot. Its event comes through recv.
+
+        seed, options: as `SynToolEnv.reset` takes them. Raises RecallError for a slot that is busy or does not exist,
+        and when the pool is closed. What the environment raises comes in the event.
+        """
         self._take(index)
         self._submit(index, lambda: self._reset(index, seed, options))
 
     def send(self, index: int, action: "str | Future[str]") -> None:
-        """Take a turn in a slot. Its event comes through recv.
+        """Take a turn in a slot. Its event comes through recv. Raises as `reset` does.
 
         action: the turn, or the Future of one that is still being written, which holds no worker until it is there.
         What the Future raises is the event's error.

@@ -18,6 +18,8 @@ from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.vector import EnvPool, Event
 
+__all__ = ["SynToolVectorEnv"]
+
 _MOST_WORKERS = 64
 _EACH = {"tasks": "task", "indices": "index", "ids": "id"}  # option with one entry per sub-environment -> the env's own
 _FOR_ALL = tuple(_EACH.values())
@@ -34,7 +36,8 @@ def _metadata() -> dict[str, Any]:
 
 
 class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
-    """`num_envs` SynToolEnvs. Observations and actions are one text each: a tuple out, any sequence of texts in.
+    """Several SynToolEnvs, num_envs of them. Observations and actions are one text each: a tuple of texts out, any
+    sequence of texts in; rewards are (num_envs,) float64, ends (num_envs,) bool.
 
     infos: each key of the environments' `info` as an array, with the mask `_key` of those that have it.
     """
@@ -118,7 +121,7 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         return self._of_each(lambda env: env.telemetry(), {})
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End every episode and its threads: Gymnasium's `close` calls it once."""
+        """End every episode and its threads: Gymnasium's close() calls it once."""
         self._pool.close()
         self._first.close()
 

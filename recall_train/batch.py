@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+__all__ = ["Microbatch", "Sample", "pack"]
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -12,15 +12,36 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recall_env.errors import RecallError
 
-PRESETS = Path(__file__).parent / "presets"
+__all__ = [
+    "PRESETS",
+    "Config",
+    "Data",
+    "Engine",
+    "Env",
+    "Eval",
+    "Learner",
+    "Loss",
+    "Model",
+    "Rollout",
+    "Run",
+    "Section",
+    "load_config",
+    "to_toml",
+]
+
+PRESETS = Path(__file__).parent / "presets"  # the shipped TOML files
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
+    """Frozen and strict: an unknown key, another type, NaN and infinity are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Model(Section):
+    """The model that is trained."""
+
     path: str = "recall-tiny"  # the shipped model, a Hugging Face folder, or a hub name
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU when torch sees one
     dtype: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; the optimiser always holds fp32
@@ -28,26 +49,32 @@ class Model(Section):
 
 
 class Data(Section):
+    """Which tasks are played."""
+
     dataset: str = "syntool"  # a built-in set, a Parquet or JSONL file, or a folder of them
-    split: str = "train"
-    eval_splits: tuple[str, ...] = ("test", "test_families")
+    split: str = "train"  # that is trained on
+    eval_splits: tuple[str, ...] = ("test", "test_families")  # held out: played before, between and after
     families: tuple[str, ...] = ()  # train on these alone; empty: all
     max_calls: int = Field(8, ge=1)  # leave out tasks whose gold solution is longer; a task without one is kept
     curriculum_steps: int = Field(0, ge=0)  # steps over which max_calls grows from 2 to its value; 0: no curriculum
 
 
 class Env(Section):
-    dialect: Literal["hermes", "recall", "submit"] = "hermes"
+    """How they are played: arguments of `recall_env.env.SynToolEnv`."""
+
+    dialect: Literal["hermes", "recall", "submit"] = "hermes"  # how calls, results and the answer are written
     rubric: str = "answer"  # a name in recall_env.rubric.RUBRICS, a .toml or .json file, or a contributed environment
-    max_turns: int = Field(10, ge=1)
-    sandbox: Literal["nsjail", "unsafe"] = "nsjail"
+    max_turns: int = Field(10, ge=1)  # assistant turns of an episode
+    sandbox: Literal["nsjail", "unsafe"] = "nsjail"  # unsafe: tools run without a jail
     gate: bool = False  # refuse tasks whose source has findings (recall_env.gate)
     services: tuple[str, ...] = ()  # where tasks' services are, such as "search=http://127.0.0.1:8000"
     workers: int = Field(4, ge=1)  # threads that step environments
 
 
 class Engine(Section):
-    kind: Literal["torch", "vllm"] = "torch"
+    """What samples the turns."""
+
+    kind: Literal["torch", "vllm"] = "torch"  # torch: small and slow, the reference; vllm: needs the extra of that name
     max_running: int = Field(128, ge=1)  # sequences decoded at once
     max_context: int = Field(1024, ge=16)  # tokens of one trajectory
     gpu_memory_utilization: float = Field(0.5, gt=0, le=1)  # vllm: the share of device memory it may hold while awake
@@ -55,10 +82,12 @@ class Engine(Section):
 
 
 class Rollout(Section):
-    tasks_per_step: int = Field(16, ge=1)
+    """What a step plays."""
+
+    tasks_per_step: int = Field(16, ge=1)  # groups of a step, over all ranks
     group_size: int = Field(8, ge=2)  # trajectories of one task: G
-    temperature: float = Field(1.0, gt=0)
-    max_turn_tokens: int = Field(128, ge=1)
+    temperature: float = Field(1.0, gt=0)  # of the sampling; the learner divides its logits by it too
+    max_turn_tokens: int = Field(128, ge=1)  # of one turn, its stop token included
     refill: bool = True  # replace groups without reward variance by fresh tasks (DAPO's dynamic sampling)
     max_refills: float = Field(1.0, ge=0)  # extra groups of a step, at most, as a multiple of tasks_per_step
     deterministic: bool = True  # engine steps wait for tools in flight: a seed gives the same weights, bit for bit
@@ -66,44 +95,56 @@ class Rollout(Section):
 
 
 class Loss(Section):
+    """What is minimised: see `recall_train.grpo`."""
+
+    # The loss and its advantages: a name in `recall_train.grpo.LOSSES`, where the papers are named.
     kind: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++"] = "dapo"
-    clip_low: float = Field(0.2, gt=0)
-    clip_high: float = Field(0.28, gt=0)
+    clip_low: float = Field(0.2, gt=0)  # the ratio is clipped below 1 - clip_low
+    clip_high: float = Field(0.28, gt=0)  # and above 1 + clip_high
     kl_coef: float = Field(0.0, ge=0)  # k3 estimate against the starting weights
     is_cap: float = Field(2.0, gt=0)  # truncated importance sampling between engine and learner, per token
     mask_overlong: bool = True  # trajectories cut by a budget of tokens or turns carry no gradient
 
 
 class Learner(Section):
-    lr: float = Field(1e-6, gt=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.95)
-    weight_decay: float = Field(0.0, ge=0)
+    """How weights change: AdamW under DeepSpeed."""
+
+    lr: float = Field(1e-6, gt=0)  # constant after the warm-up
+    betas: tuple[Beta, Beta] = (0.9, 0.95)  # AdamW's decay of first and second moments
+    weight_decay: float = Field(0.0, ge=0)  # decoupled: AdamW's
     warmup_updates: int = Field(0, ge=0)  # optimiser steps over which lr grows to its value
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)  # L2 norm that the whole gradient is clipped to
     updates_per_step: int = Field(1, ge=1)  # optimiser steps on one batch of trajectories
+    # What ranks share out (arXiv:1910.02054): 0 nothing, 2 the optimiser and gradients, 3 the weights too.
     zero_stage: Literal[0, 2, 3] = 0
     tokens_per_microbatch: int = Field(8192, ge=1)  # packed tokens of one forward and backward pass
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = False  # compute activations again in the backward pass: less memory, more time
     logprob_chunk: int = Field(2048, ge=1)  # tokens whose logits exist at one time
 
 
 class Eval(Section):
+    """Held-out success."""
+
     every: int = Field(10, ge=0)  # steps between evaluations; 0: only before and after
     n: int = Field(200, ge=1)  # episodes of each split
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, ge=0)  # 0: greedy
 
 
 class Run(Section):
-    folder: Path = Path("runs/demo")
-    steps: int = Field(30, ge=1)
-    seed: int = Field(0, ge=0)
-    save_every: int = Field(10, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
+    """The run as a whole."""
+
+    folder: Path = Path("runs/demo")  # of everything that is written; one that is there already is gone on with
+    steps: int = Field(30, ge=1)  # rollout and learning, so many times
+    seed: int = Field(0, ge=0)  # of tasks, worlds and sampling
+    save_every: int = Field(10, ge=1)  # steps between checkpoints
+    keep_checkpoints: int = Field(2, ge=1)  # the newest ones
     minutes: float = Field(0.0, ge=0)  # stop after the step that passes this much training time; 0: no limit
-    wandb: Literal["off", "offline", "online"] = "off"
+    wandb: Literal["off", "offline", "online"] = "off"  # offline: written into the folder, sent by `wandb sync`
 
 
 class Config(Section):
+    """The tree. `--section.field value` on the command line, `[section]` in a TOML file."""
+
     model: Model = Model()
     data: Data = Data()
     env: Env = Env()

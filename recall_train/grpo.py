@@ -17,6 +17,26 @@ from torch import Tensor
 
 from recall_train.config import Loss
 
+__all__ = [
+    "ADVANTAGES",
+    "DR_GRPO_TOKENS",
+    "LOSSES",
+    "NORMALISATION",
+    "STD_EPS",
+    "Tokens",
+    "advantages",
+    "clipped_weight",
+    "is_weight",
+    "k3",
+    "loss_sums",
+    "sequence_clipped",
+    "sequence_ratio",
+    "token_clipped",
+    "token_ratio",
+    "token_weights",
+    "total_loss",
+]
+
 STD_EPS = 1e-6  # added to a standard deviation before dividing by it
 DR_GRPO_TOKENS = 1024.0  # Dr. GRPO's constant length; the paper leaves it free: it only rescales the loss
 
@@ -24,9 +44,9 @@ DR_GRPO_TOKENS = 1024.0  # Dr. GRPO's constant length; the paper leaves it free:
 
 
 def advantages(groups: Sequence[np.ndarray], kind: str) -> list[np.ndarray]:
-    """The advantage of every trajectory, group by group, float64.
+    """The advantage of every trajectory, group by group: one (G,) float64 array for each given.
 
-    groups: the rewards of each group's valid trajectories; infra failures are left out, and so out of the baseline.
+    groups: (G,) rewards of each group's valid trajectories; infra failures are left out, and so out of the baseline.
     A group without reward variance, or with one trajectory, gets 0. kind is a name in LOSSES: grpo, dapo, gspo and
     cispo divide by the group's standard deviation (n - 1 in its denominator); dr_grpo does not; rloo leaves each
     trajectory out of its own baseline; reinforce++ divides by the standard deviation over all groups given.
@@ -56,6 +76,7 @@ def _leave_one_out(r: np.ndarray) -> np.ndarray:
     return (r - r.mean()) * (len(r) / (len(r) - 1))
 
 
+# Loss -> the advantages within one group: (G,) rewards -> (G,). The source of each stands at its function.
 ADVANTAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "grpo": _standardised,
     "dr_grpo": _centred,
@@ -69,6 +90,7 @@ ADVANTAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 # --- weights of tokens ----------------------------------------------------------------------------------------------
 
 Normalisation = Literal["sequence", "constant", "token"]
+# Loss -> what its sum is divided by: sequences, sequences of a constant length, or tokens.
 NORMALISATION: dict[str, Normalisation] = {
     "grpo": "sequence",  # arXiv:2402.03300 eq. 3: mean over sequences of the mean over each one's tokens
     "gspo": "sequence",  # arXiv:2507.18071 eq. 5
@@ -81,7 +103,7 @@ NORMALISATION: dict[str, Normalisation] = {
 
 
 def token_weights(kind: str, lengths: np.ndarray) -> tuple[np.ndarray, float]:
-    """The weight of every trained token of each sequence, and this batch's part of the denominator.
+    """The weight of every trained token of each sequence, (B,), and this batch's part of the denominator.
 
     lengths: (B,) trained tokens of each sequence, all above 0. Denominators of parts of a batch add up to the whole's.
     """
@@ -118,7 +140,7 @@ class Tokens:
 
 
 def is_weight(tokens: Tokens, cap: float) -> Tensor:
-    """min(pi_old / pi_engine, cap) per token, detached: truncated importance sampling.
+    """min(pi_old / pi_engine, cap) per token, (T,), detached: truncated importance sampling.
 
     It corrects for the engine's kernels and precision, which make it another policy than the learner's.
     Source: Ionides, "Truncated importance sampling" (2008), as used per token by Yao et al. (2025).
@@ -127,12 +149,12 @@ def is_weight(tokens: Tokens, cap: float) -> Tensor:
 
 
 def token_ratio(tokens: Tokens) -> Tensor:
-    """rho_t = pi(y_t) / pi_old(y_t)."""
+    """rho_t = pi(y_t) / pi_old(y_t), (T,), with gradient. PPO (arXiv:1707.06347) §3."""
     return torch.exp(tokens.logp - tokens.old_logp)
 
 
 def sequence_ratio(tokens: Tokens) -> Tensor:
-    """The geometric mean of a sequence's rho_t, at each of its tokens, whose gradient is that of the token's own logp.
+    """The geometric mean of a sequence's rho_t at each of its tokens, (T,), with the gradient of the token's own logp.
 
     Source: GSPO (arXiv:2507.18071) eq. 7 and its token form, eq. 14: the gradients of both are equal when a sequence
     has one advantage, and this form needs no sum over tokens in backward.
@@ -152,18 +174,25 @@ def _clipped_surrogate(ratio: Tensor, tokens: Tokens, loss: Loss) -> Tensor:
 
 
 def token_clipped(tokens: Tokens, loss: Loss) -> Tensor:
-    """grpo, dr_grpo, dapo, rloo, reinforce++: PPO's clipped surrogate on token ratios. They differ by advantage and
-    token weight (ADVANTAGES, NORMALISATION); with one update a step rho is 1 and it is REINFORCE for all of them."""
+    """grpo, dr_grpo, dapo, rloo, reinforce++: PPO's clipped surrogate on token ratios, as a scalar sum.
+
+    They differ by advantage and token weight (ADVANTAGES, NORMALISATION); with one update a step rho is 1 and it is
+    REINFORCE for all of them. Source: PPO (arXiv:1707.06347) eq. 7, with two clip ranges as in DAPO
+    (arXiv:2503.14476) §3.1.
+    """
     return _weighted_sum(_clipped_surrogate(token_ratio(tokens), tokens, loss), tokens, loss)
 
 
 def sequence_clipped(tokens: Tokens, loss: Loss) -> Tensor:
-    """gspo: the surrogate on sequence ratios. Its clip ranges are two or three orders smaller (3e-4 and 4e-4, §5.1)."""
+    """gspo: the surrogate on sequence ratios, as a scalar sum. Its clip ranges are two or three orders smaller.
+
+    Source: GSPO (arXiv:2507.18071) eq. 5; 3e-4 and 4e-4 are the ranges of its §5.1.
+    """
     return _weighted_sum(_clipped_surrogate(sequence_ratio(tokens), tokens, loss), tokens, loss)
 
 
 def clipped_weight(tokens: Tokens, loss: Loss) -> Tensor:
-    """cispo: the clipped ratio is a constant weight on REINFORCE, so no token loses its gradient.
+    """cispo: the clipped ratio is a constant weight on REINFORCE, so no token loses its gradient. A scalar sum.
 
     Source: CISPO in MiniMax-M1 (arXiv:2506.13585) eq. 4 and 5.
     """
@@ -175,6 +204,7 @@ def _weighted_sum(per_token: Tensor, tokens: Tokens, loss: Loss) -> Tensor:
     return (per_token * is_weight(tokens, loss.is_cap) * tokens.weight).sum()
 
 
+# Loss -> (trained tokens, settings) -> the policy loss: a scalar sum.
 LOSSES: dict[str, Callable[[Tokens, Loss], Tensor]] = {
     "grpo": token_clipped,
     "dr_grpo": token_clipped,
@@ -187,7 +217,9 @@ LOSSES: dict[str, Callable[[Tokens, Loss], Tensor]] = {
 
 
 def k3(logp: Tensor, other_logp: Tensor) -> Tensor:
-    """Per token estimate of KL(pi || other) from samples of pi: e^d - d - 1, d = log other - log pi. Never negative.
+    """Per token estimate of KL(pi || other) in nats from samples of pi: e^d - d - 1, d = log other - log pi.
+
+    Both and the result are (T,). Never negative.
 
     Source: Schulman, "Approximating KL divergence" (2020); GRPO eq. 4.
     """
@@ -196,7 +228,11 @@ def k3(logp: Tensor, other_logp: Tensor) -> Tensor:
 
 
 def total_loss(tokens: Tokens, loss: Loss) -> Tensor:
-    """The policy loss plus kl_coef times k3 to the reference, summed over trained tokens; a scalar."""
+    """The policy loss plus kl_coef times k3 to the reference, summed over trained tokens; a scalar, not divided.
+
+    Raises ValueError when kl_coef is above 0 and there is no reference. Source of the KL term: GRPO (arXiv:2402.03300)
+    eq. 3.
+    """
     tokens = tokens.selected()
     total = LOSSES[loss.kind](tokens, loss)
     if loss.kl_coef > 0:

@@ -31,6 +31,8 @@ from recall_train.flops import PEAK_BF16, decoder_elements, training_flops
 from recall_train.model import Policy, copy_tokenizer, load_model, to_device
 from recall_train.sums import StepSums
 
+__all__ = ["Learner", "start_process_group"]
+
 deepspeed.utils.logger.setLevel("ERROR")
 warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed calls old names
 warnings.filterwarnings("ignore", message="`gradient_checkpointing_enable`")  # the new name is not in transformers 5.16
@@ -40,12 +42,15 @@ COUNTERS_FILE = "learner.json"
 
 
 class Learner:
+    """A policy under training, as one rank has it. Each rank is given samples of its own, and may be given none;
+    gradient and metrics are those of all together."""
+
     def __init__(
         self, model_path: str, model: config.Model, learner: config.Learner, loss: config.Loss, *,
         seed: int, temperature: float,
     ):  # fmt: skip
-        """Collective. model_path: a folder or hub name; model.path is not read. seed orders the mini-batches of
-        updates_per_step; temperature is the rollout's, and divides the logits here too.
+        """Collective. model_path: a folder or hub name; model.path is not read. seed: orders the mini-batches of
+        updates_per_step. temperature: the rollout's, which divides the logits here too.
 
         Raises RecallError for a model that cannot be loaded.
         """
@@ -68,6 +73,7 @@ class Learner:
 
     @property
     def lm(self) -> PreTrainedModel:
+        """The language model. Under ZeRO-3 its tensors are cut over the ranks: read them with named_weights."""
         return self.engine.module.lm
 
     def _load_reference(self, model: config.Model, temperature: float) -> Policy:
@@ -204,7 +210,10 @@ class Learner:
         return norm
 
     def logprobs(self, samples: Sequence[Sample]) -> list[np.ndarray]:
-        """Collective. The log-probabilities of each sample's trained tokens under the weights of now, float32."""
+        """Collective. The natural log-probabilities of each sample's trained tokens under the weights of now.
+
+        Returns one float32 array a sample, of as many entries as it has trained tokens.
+        """
         out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(samples)
         for micro in self._microbatches(samples, None):
             with torch.no_grad():

@@ -21,6 +21,8 @@ from recall_train.ranks import Ranks
 from recall_train.tokens import ChatTokens
 from recall_train.trajectory import Trajectory
 
+__all__ = ["Play", "Rollout", "RolloutStats", "check_infra", "collect_groups", "has_variance", "mix_seed"]
+
 
 @dataclass(frozen=True)
 class Play:
@@ -59,6 +61,11 @@ class Rollout:
         deterministic: bool,
         prefill: str = "",
     ):
+        """max_turn_tokens: of one turn, its stop token included; less where the context has no more room.
+
+        temperature: of the sampling. deterministic: an engine step waits for every tool in flight, so that batches,
+        and on CPU bytes, depend on the seeds alone. prefill: the dialect's.
+        """
         self.engine, self.pool, self.tokens = engine, pool, tokens
         self.max_turn_tokens, self.temperature = max_turn_tokens, temperature
         self.deterministic, self.prefill = deterministic, prefill
@@ -70,6 +77,7 @@ class Rollout:
         """Yield each trajectory when it ends, in the order in which they end.
 
         `plays` is drawn from lazily, whenever a slot is free. Closing the iterator early ends the episodes in flight.
+        A broken sandbox and an author's error end a trajectory (status infra, env_error); any other error is raised.
         """
         plays = iter(plays)
         temperature = self.temperature if temperature is None else temperature
@@ -278,7 +286,10 @@ def has_variance(group: list[Trajectory]) -> bool:
 
 
 def check_infra(trajectories: list[Trajectory], limit: float, ranks: Ranks) -> None:
-    """Collective. Raises RecallError, on every rank, when more was lost to infrastructure than the run may lose."""
+    """Collective. Raises RecallError, on every rank, when more was lost to infrastructure than the run may lose.
+
+    limit: the share, 0 to 1, of the trajectories of all ranks.
+    """
     every = ranks.gather((len(trajectories), [t.fault for t in trajectories if t.status == "infra"]))
     played, faults = sum(count for count, _ in every), [fault for _, faults in every for fault in faults]
     frac = len(faults) / max(1, played)

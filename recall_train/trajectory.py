@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from recall_env.episode_file import FORMAT, LinesFile, Origin
 
+__all__ = ["Status", "Trajectory", "TrajectoryFile", "Turn", "read_trajectories"]
+
+# How it ended. After infra and env_error it carries no gradient and leaves its group's baseline.
 Status = Literal[
     "answer",  # the model gave an answer
     "max_turns",  # the environment's turn budget ran out
@@ -32,7 +35,11 @@ class Turn:
 
 @dataclass
 class Trajectory:
-    """ids, sampled and logprobs have one length at all times; logprobs is 0.0 where sampled is False."""
+    """One play of a Task as T tokens. Append-only.
+
+    ids, sampled and logprobs have one length, T, at all times; logprobs, natural and under the distribution that was
+    sampled from, is 0.0 where sampled is False.
+    """
 
     task_id: str
     group: int  # trajectories with the same group number share a Task and a baseline
@@ -58,6 +65,7 @@ class Trajectory:
 
     @property
     def valid(self) -> bool:
+        """Whether it counts: False for what the sandbox or the environment's author broke."""
         return self.status not in ("infra", "env_error")
 
     def add_context(self, ids: list[int]) -> None:
@@ -67,7 +75,7 @@ class Trajectory:
         self.logprobs += [0.0] * len(ids)
 
     def add_turn(self, ids: list[int], logprobs: list[float], version: int, finish: Literal["stop", "length"]) -> None:
-        """Append one sampled turn, its stop token included."""
+        """Append one sampled turn, its stop token included. ids and logprobs: of one length, else ValueError."""
         if len(ids) != len(logprobs):
             raise ValueError(f"a turn of {len(ids)} ids came with {len(logprobs)} log-probabilities")
         start = len(self.ids)
@@ -91,6 +99,7 @@ class TrajectoryFile:
         self._file = LinesFile(self.path)
 
     def write(self, trajectory: Trajectory) -> None:
+        """Append a line."""
         self._file.write(json.dumps({**self._shared, **dataclasses.asdict(trajectory)}))
 
     def __enter__(self) -> "TrajectoryFile":

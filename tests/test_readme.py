@@ -131,5 +131,11 @@ def test_a_result_block_shows_mean_deviation_and_where_it_was_measured():
         claims.count("| calls |") == 1
         and "5,400 calls/s, 6.00x | 900 calls/s (theirs) | at least 7x | missed" in claims
     )
+    row = {"defect": "a socket", "check": "gate", "found": True}
+    shipped = {"tasks": 1000, "seconds": 264.6, "jobs": 2, "tasks_per_s": 3.78, "alarms": 0}
+    checked = {"command": "check", "commit": "abc", "hardware": "2 cores", "sandbox": "root", "shipped": shipped}
+    checks = tool.block("check", {**checked, "planted": [row, {**row, "defect": "a clock", "found": False}]})
+    assert "1,000 shipped tasks" in checks and "findings: 0" in checks and "1 of 2 found by their check" in checks
+    assert "| `gate` | 1 of 2 | a socket; **missed: a clock** |" in checks
     text = "a\n<!-- results:demo -->\nold\n<!-- /results:demo -->\nb"
     assert tool.with_block(text, "demo", "new\n") == text.replace("old", "new")

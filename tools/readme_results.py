@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES, RESULTS = (ROOT / "README.md", ROOT / "docs" / "sandbox.md"), ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "check.md", ROOT / "docs" / "sandbox.md")
+RESULTS = ROOT / "benchmarks" / "results"
 CAPTIONS = {
     "demo": "The shipped tiny model, on two CPU cores",
     "h200": "From instruct weights, on one H200",
@@ -58,7 +59,31 @@ def with_block(text: str, name: str, content: str) -> str:
 
 def block(name: str, record: dict[str, Any]) -> str:
     """Markdown of one result file."""
-    return _claims(record) if "measures" in record else _runs(name, record)
+    if "measures" in record:
+        return _claims(record)
+    return _checks(record) if "planted" in record else _runs(name, record)
+
+
+def _checks(record: dict[str, Any]) -> str:
+    """What `recall-env check` took, and found: shipped tasks, then planted defects by their check."""
+    shipped, rows = record["shipped"], record["planted"]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["check"], []).append(row)
+    lines = [
+        f"{shipped['tasks']:,} shipped tasks of every split: {shipped['seconds']:.0f} s in "
+        f"{shipped['jobs']} processes, {shipped['tasks_per_s']:.1f} tasks a second; findings: {shipped['alarms']}. "
+        f"Planted defects: {sum(row['found'] for row in rows)} of {len(rows)} found by their check.",
+        "",
+        "| check | found | planted defects |",
+        "|---|---|---|",
+    ]
+    for check, planted in found.items():
+        defects = [row["defect"] if row["found"] else f"**missed: {row['defect']}**" for row in planted]
+        got = sum(row["found"] for row in planted)
+        lines.append(f"| `{check}` | {got} of {len(planted)} | {'; '.join(defects)} |")
+    told = f"`{record['command']}`, commit `{record['commit']}`, {record['hardware']}, sandbox: {record['sandbox']}"
+    return "\n".join([*lines, "", f"Measured: {told}.", ""])
 
 
 def _claims(record: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up .venv for `make demo` (train), `make test` (test) or `make lint` (dev):
-#   tools/setup.sh train|dev|test [PYTHON]
+# Sets up .venv for `make demo` (train), `make test` (test), `make lint` (dev) or `make docs` (docs):
+#   tools/setup.sh train|dev|test|docs [PYTHON]
 # One line a step, with its seconds; a step whose inputs did not change is not run again. pip's own words go to
 # .venv/setup.log, and the first error among them to the terminal when a step fails.
 set -euo pipefail
@@ -13,8 +13,9 @@ log=$venv/setup.log
 
 case "$target" in
   train) extras=train ;;
+  docs) extras=train,docs ;; # the reference imports what it describes
   dev | test) extras=train,dev ;;
-  *) echo "setup: '$target' is not a target; use train, dev or test" >&2; exit 2 ;;
+  *) echo "setup: '$target' is not a target; use train, dev, test or docs" >&2; exit 2 ;;
 esac
 
 fail() { # what happened; what to do
@@ -114,10 +115,12 @@ once() { # once STAMP "what" "files it depends on" command...: skipped when the 
 }
 
 install_project() {
-  local pins="pyproject.toml constraints.txt"
-  if [ $extras = train ] && [ "$(cat $venv/setup.train,dev 2>/dev/null)" = "$(fingerprint $pins)" ]; then
-    return # the larger set is there
-  fi
+  local pins="pyproject.toml constraints.txt" larger
+  for larger in train,dev train,docs; do # dev has what docs has
+    if [ "$extras" != train,dev ] && [ "$(cat "$venv/setup.$larger" 2>/dev/null)" = "$(fingerprint $pins)" ]; then
+      return # as much or more is there
+    fi
+  done
   once $extras "packages, extras $extras (the first time: some 3 GB, most of it torch)" "$pins" \
     $venv/bin/python -m pip install --no-input --disable-pip-version-check -e ".[$extras]" -c constraints.txt
 }

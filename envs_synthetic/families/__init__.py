@@ -17,6 +17,9 @@ from envs_synthetic.families import (
     text_search,
 )
 
+__all__ = ["FAMILIES", "HELD_OUT"]
+
+# By name: (builder, calls of the gold solution) -> draft. The draft may take fewer calls; generate then drafts again.
 FAMILIES: dict[str, Callable[[Builder, int], Draft]] = {
     "bookings_inventory": bookings_inventory.make,
     "date_unit": date_unit.make,
@@ -27,4 +30,4 @@ FAMILIES: dict[str, Callable[[Builder, int], Draft]] = {
     "table_join": table_join.make,
     "text_search": text_search.make,
 }
-HELD_OUT = ("table_join", "graph_walk")
+HELD_OUT = ("table_join", "graph_walk")  # never in a training split

@@ -9,12 +9,15 @@ from recall_env.check.bench import Bench, Note, OutOfTime, Severity, fault
 from recall_env.errors import EnvError, RecallError, SandboxUnavailable
 from recall_env.nearest import did_you_mean, listed
 
-Status = Literal["ok", "warning", "failed", "skipped"]
+Status = Literal["ok", "warning", "failed", "skipped"]  # of one check on one task; skipped: it builds on a failed one
 
 
 @dataclass(frozen=True)
 class Check:
-    """severity: the worst it says. cost: what it takes. after: where one of these failed, it is skipped."""
+    """One check: a generator of Notes over a task on the bench; no note means that it passed.
+
+    severity: the worst it says. cost: what it takes. after: where one of these failed, it is skipped.
+    """
 
     run: Callable[[Bench], Iterator[Note]]
     severity: Severity
@@ -23,11 +26,14 @@ class Check:
 
     @property
     def meaning(self) -> str:
+        """One line: what it proves."""
         return self.run.__doc__ or ""
 
 
 @dataclass(frozen=True)
 class Finding:
+    """What one check says about one task, in one line."""
+
     check: str  # a key of CHECKS, or "row" for what is no task at all
     severity: Severity
     text: str
@@ -36,6 +42,7 @@ class Finding:
 _PLAYABLE = ("schema", "signature", "loads")
 _SOLVED = (*_PLAYABLE, "gold")
 
+# By name, in the order they run. What each finds: docs/check.md.
 CHECKS: dict[str, Check] = {
     "schema": Check(static.schema, "error", "reads"),
     "signature": Check(static.signature, "error", "reads"),

@@ -37,6 +37,7 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
+        """No check found an error; there may be warnings."""
         return not any(finding.severity == "error" for finding in self.findings)
 
 
@@ -51,12 +52,15 @@ class Report:
 
     @property
     def failed(self) -> list[Verdict]:
+        """Those that are not sound."""
         return [point for point in self.points if not point.sound]
 
     def counts(self) -> dict[str, Counter[Status]]:
+        """For each check, how many tasks came out how."""
         return {name: Counter(p.checks[name] for p in self.points if name in p.checks) for name in self.names}
 
     def findings(self) -> Iterator[tuple[Verdict, Finding]]:
+        """Every finding with the data point it is about."""
         return ((point, finding) for point in self.points for finding in point.findings)
 
     def passes(self, strict: bool = False) -> bool:
@@ -64,6 +68,7 @@ class Report:
         return not any(strict or finding.severity == "error" for _, finding in self.findings())
 
     def to_json(self) -> dict[str, Any]:
+        """Plain JSON data; its keys are in docs/check.md."""
         counts = self.counts()
         return {
             "form": FORM,
@@ -86,7 +91,11 @@ class Report:
 def check_task(
     task: Task, pool: Pool, settings: Settings, players: Players | None = None, names: Iterable[str] = tuple(CHECKS)
 ) -> Verdict:
-    """All checks of one task, in this process. Without players, `processes` is left out."""
+    """All checks of one task, in this process.
+
+    pool: where its tools run. players: processes that play it too; without them the check `processes` is left out.
+    names: checks, as `chosen` gives them. Raises SandboxUnavailable when nothing can be jailed on this machine.
+    """
     names = [name for name in names if players is not None or CHECKS[name].cost != "processes"]
     bench = Bench(task, pool, settings, players)
     try:

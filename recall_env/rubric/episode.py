@@ -7,7 +7,7 @@ from typing import Any, Literal
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
 
-Termination = Literal["answer", "max_turns", "budget", "infra"]
+Termination = Literal["answer", "max_turns", "budget", "infra"]  # how an episode ended; infra: by our own fault
 Verdict = dict[str, Any]  # what a judge said: {"score": 0 to 1, "reason": text}
 
 
@@ -37,10 +37,12 @@ class Episode:
 
     @property
     def results(self) -> list[tuple[ToolCall, ToolResult]]:
+        """Every call with what it came to, over all turns, in order."""
         return [pair for turn in self.turns for pair in turn.results]
 
     @property
     def final_text(self) -> str:
+        """The last assistant turn as it was written."""
         return self.turns[-1].text if self.turns else ""
 
 

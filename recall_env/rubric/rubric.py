@@ -90,6 +90,7 @@ _RECORDED = {
     "progress": (0.0, Progress()),
     "valid_calls": (0.0, ValidCalls()),
 }
+# By name, for `rubric=` and `--rubric`: what each pays for. All record the parts of the others too.
 RUBRICS: dict[str, Rubric] = {
     "answer": Rubric({"answer": (1.0, Exact()), **_RECORDED}),
     "progress": Rubric(

@@ -53,6 +53,8 @@ def make(name: str, share: float) -> list[Path]:
 def parents() -> dict[Path, list[str]]:
     """Where folders can be made, and which limits they would have there."""
     found: dict[Path, list[str]] = {}
+    if not SELF.exists():  # a kernel without any
+        return found
     for line in SELF.read_text().splitlines():
         _, names, path = line.split(":", 2)
         if not names:  # version 2: a folder with processes of its own hands nothing down, so look further up too
@@ -75,27 +77,48 @@ def lacking() -> tuple[list[str], str]:
     """The controllers that no jail gets here, and the command that would change that; root's, and harmless twice."""
     had = {name.split()[1] for names in parents().values() for name in names}
     names = [name for name in CONTROLLERS if name not in had]
-    if not names:
-        return [], ""
-    if not (ROOT / "cgroup.controllers").exists():  # version 1, or nothing at all
-        if not any((ROOT / name).is_dir() for name in CONTROLLERS):
-            return names, f"mount -t cgroup2 none {ROOT}"
-        missing = [name for name in names if not (ROOT / name).is_dir()]
-        made = [f"mkdir {ROOT / name} && mount -t cgroup -o {name} none {ROOT / name}" for name in missing]
-        return names, " && ".join(made) or f"mount -o remount,rw {ROOT}"
-    own = next(line.split(":", 2)[2] for line in SELF.read_text().splitlines() if line.startswith("0:"))
-    place = next(iter(parents()), _own_or_top(ROOT, own).parent)  # its own holds processes, and hands nothing down
-    chain = [folder for folder in (ROOT, *reversed(place.parents), place) if folder.is_relative_to(ROOT)]
-    if not all(os.access(folder / "cgroup.subtree_control", os.W_OK) for folder in chain):
-        return names, f"mount -o remount,rw {ROOT} (in a container, start it with a writable {ROOT})"
-    wanted = " ".join(f"+{name}" for name in names)
-    files = " ".join(dict.fromkeys(str(folder / "cgroup.subtree_control") for folder in chain))
-    return names, f"echo '{wanted}' | tee {files}"
+    offered = ROOT / "cgroup.controllers"
+    if not names or not SELF.exists():
+        return names, ""
+    if offered.exists():
+        return names, _hand_down([name for name in names if name in offered.read_text().split()])
+    mounted = [name for name in CONTROLLERS if (ROOT / name).is_dir()]
+    if not mounted:
+        return names, f"mount -t cgroup2 none {ROOT}"
+    return names, " && ".join(
+        f"mount -o remount,rw {ROOT / name}" if name in mounted else
+        f"mkdir {ROOT / name} && mount -t cgroup -o {name} none {ROOT / name}"
+        for name in names
+    )  # fmt: skip
+
+
+def _hand_down(names: list[str]) -> str:
+    """The command by which folders of version 2 have these controllers from the top down to where jails' are made."""
+    if not names:  # this kernel, or whoever runs this container, gives none of them
+        return ""
+    own = _own_or_top(ROOT, _path_of_version_2())
+    place = next((folder for folder, had in parents().items() if had[0].startswith("v2")), None)
+    place = place or (own if own == ROOT else own.parent)  # a folder of processes hands nothing down
+    chain = [folder for folder in (ROOT, *reversed(place.parents)) if folder.is_relative_to(ROOT)] + [place]
+    files = list(dict.fromkeys(folder / "cgroup.subtree_control" for folder in chain))
+    if not all(os.access(file, os.W_OK) for file in files):
+        return f"mount -o remount,rw {ROOT} (in a container, start it with a writable {ROOT})"
+    command = f"echo '{' '.join(f'+{name}' for name in names)}' | tee {' '.join(map(str, files))}"
+    if own == ROOT and (ROOT / "cgroup.type").exists():  # the top of a container: its processes are to move out first
+        moved = f"{ROOT}/init/cgroup.procs"
+        return f"mkdir -p {ROOT}/init && xargs -rn1 < {ROOT}/cgroup.procs > {moved}; {command}"
+    return command
+
+
+def _path_of_version_2() -> str:
+    return next(line.split(":", 2)[2] for line in SELF.read_text().splitlines() if line.startswith("0:"))
 
 
 def memory_bytes() -> int:
     """What this process may use: the machine's memory, or what a container leaves of it."""
     least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if not SELF.exists():
+        return least
     for line in SELF.read_text().splitlines():
         _, names, path = line.split(":", 2)
         if not names:

@@ -9,7 +9,7 @@ nothing that runs in an episode, and no model that plays it, can change it any m
 import threading
 from collections import OrderedDict
 
-CAPACITY_CHARS = 64 * 2**20
+CAPACITY_CHARS = 64 * 2**20  # a byte each, of ASCII
 
 
 class CompiledSources:

@@ -7,7 +7,9 @@ Runs inside the jail. Standard library only.
 """
 
 import asyncio
+import contextlib
 import datetime
+import logging
 import os
 import random
 import sys
@@ -91,6 +93,7 @@ def install() -> None:
     _install_entropy()
     _install_time()
     _install_datetime()
+    _install_sqlite()
     asyncio.BaseEventLoop.time = lambda loop: _true_monotonic()
 
 
@@ -100,6 +103,8 @@ def seed(number: int) -> None:
     _entropy.seed(number)
     _clock.start_ns = EPOCH_NS + number * GOLDEN % SPREAD_S * 10**9
     _clock.now_ns = _clock.start_ns
+    # When logging thinks it was loaded: seconds, and from Python 3.13 on nanoseconds.
+    logging._startTime = _clock.start_ns if isinstance(logging._startTime, int) else _clock.start_ns / 1e9
 
 
 def _install_entropy() -> None:
@@ -155,3 +160,14 @@ def _install_datetime() -> None:
         for name, value in list(vars(module).items()):
             if isinstance(value, type) and value in replacement:
                 setattr(module, name, replacement[value])
+
+
+def _install_sqlite() -> None:
+    """SQLite's module writes dates by their exact class; it is to know both the real and the replaced ones."""
+    with contextlib.suppress(ImportError):  # an interpreter built without it
+        import sqlite3
+
+        for kind in (_RealDate, datetime.date):
+            sqlite3.register_adapter(kind, lambda value: value.isoformat())
+        for kind in (_RealDatetime, datetime.datetime):
+            sqlite3.register_adapter(kind, lambda value: value.isoformat(" "))

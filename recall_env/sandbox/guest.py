@@ -2,7 +2,7 @@
 
 Not the boundary: a tool shares this interpreter and may change anything in it, which amounts to choosing its own
 return value. What holds tools is around this process (jail.py, zygote.py), and what is believed of a reply is decided
-on the host (pool.py). Standard library only, run as a script beside wire.py and determinism.py, never imported by
+on the host (episode.py). Standard library only, run as a script beside wire.py and determinism.py, never imported by
 the host.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import errno
+import gc
 import io
 import json
 import linecache
@@ -33,6 +34,7 @@ import wire
 MODULE = "__task__"
 FILE = "<tools>"
 MESSAGE_CHARS = 1000
+CODE_FRAME_BYTES = 256  # of a frame with code, what is not the code
 
 
 class Printed(io.TextIOBase):
@@ -57,10 +59,12 @@ class Printed(io.TextIOBase):
 class Tools:
     """One loaded source: `load` once (or for every call, in mode `fresh`), then `call`."""
 
-    def __init__(self, document: dict[str, Any], on_compiled: Callable[[types.CodeType], None] | None = None) -> None:
-        """on_compiled: told of the code, before any of it runs, when the document brings none."""
+    def __init__(self, document: dict[str, Any], on_compiled: Callable[[bytes | None], None] | None = None) -> None:
+        """on_compiled: given the code as bytes, or None when it has none, before any of it runs; not called when the
+        document brings it."""
         self.state = document["state"]
-        self.given_code: str | None = document["code"]
+        self.given_code: str | None = document.pop("code")
+        self.shares_code = self.given_code is not None
         self.on_compiled = on_compiled
         self.fresh = document["mode"] == "fresh"
         self.code: types.CodeType | None = None
@@ -73,6 +77,7 @@ class Tools:
             lines = self.source.splitlines(keepends=True)
             linecache.cache[FILE] = (len(self.source), None, lines, FILE)
             self.code = self.compiled()
+            gc.collect()  # or the next collection would come sooner where there was more to compile
         module = types.ModuleType(MODULE)
         sys.modules[MODULE] = module  # dataclasses and typing look their module up there
         self.namespace = module.__dict__
@@ -83,11 +88,16 @@ class Tools:
             self.finish(setup(json.loads(json.dumps(self.state))))
 
     def compiled(self) -> types.CodeType:
-        if self.given_code is not None:
-            return read_code(self.given_code)
-        code = compile(self.source, FILE, "exec", dont_inherit=True)
+        """As it is read back, also by who compiled it: constant sets are in another order then."""
+        given, self.given_code = self.given_code, None
+        if given is not None:
+            return marshal.loads(base64.b64decode(given))
+        code, written = compile(self.source, FILE, "exec", dont_inherit=True), None
+        with contextlib.suppress(ValueError, MemoryError):  # it nests too deep, or is huge
+            written = marshal.dumps(code)
+            code = marshal.loads(written)
         if self.on_compiled is not None:
-            self.on_compiled(code)
+            self.on_compiled(written)
         return code
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -109,15 +119,6 @@ class Tools:
         if self.loop is None:
             self.loop = asyncio.Runner()
         return self.loop.run(value)
-
-
-def write_code(code: types.CodeType) -> str:
-    """ValueError when it nests too deep for marshal."""
-    return base64.b64encode(marshal.dumps(code)).decode()
-
-
-def read_code(text: str) -> types.CodeType:
-    return marshal.loads(base64.b64decode(text))
 
 
 def describe(error: BaseException) -> tuple[str, str]:
@@ -199,13 +200,11 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
         sock.send(payload)
         return json.loads(wire.receive(sock, frame_bytes))
 
-    def send_code(code: types.CodeType) -> None:
-        """For the next episode of this source; an empty one when it does not fit into a frame, or nests too deep."""
-        try:
-            payload = wire.encode({"nonce": nonce, "code": write_code(code)}, frame_bytes)
-        except (ValueError, wire.WireError):
-            payload = wire.encode({"nonce": nonce, "code": ""}, frame_bytes)
-        sock.send(payload)
+    def send_code(code: bytes | None) -> None:
+        """For the next episode of this source. An empty one when it does not fit into a frame: the host expects one."""
+        fits = code is not None and len(code) * 4 // 3 + CODE_FRAME_BYTES <= frame_bytes
+        text = base64.b64encode(code).decode() if fits else ""
+        sock.send(wire.encode({"nonce": nonce, "code": text}, frame_bytes))
 
     while payload := wire.receive(sock, frame_bytes):
         request = json.loads(payload)
@@ -221,7 +220,7 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
             tools = Tools(document, send_code if document["send_code"] else None)
         turns.begin_tool()
         reply = {"nonce": nonce, **answer(tools, request, limits)}
-        if request["op"] == "load" and tools.given_code is None:
+        if request["op"] == "load" and not tools.shares_code:
             sharing.give_back()
         turns.end_tool()
         sock.send(wire.encode(reply, frame_bytes))

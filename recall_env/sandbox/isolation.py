@@ -57,7 +57,7 @@ class Isolation(Protocol):
     own_ids: bool  # each episode has a user id that nobody else has
 
     def fork(self) -> int:
-        """As os.fork: 0 in the child, which is to call `isolate` next."""
+        """The pid of the child; 0 in the child, which is to call `isolate` next."""
 
     def isolate(self, fd: int, limits: dict[str, Any]) -> socket.socket:
         """Give up everything an episode does not need; its socket, which was `fd`, as descriptor 3."""

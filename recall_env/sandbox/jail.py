@@ -1,7 +1,7 @@
 """One jail with a zygote inside: its start and its end, and the ladder of ways in which this machine can jail.
 
 The process is our own Popen, so that the control socket can be passed and the status is ours. What nsjail is told is
-in nsjail_config.py; episodes, deadlines and results are pool.py's.
+in nsjail_config.py; episodes, deadlines and results are episode.py's.
 """
 
 import errno

@@ -86,6 +86,7 @@ class JailPool:
 
     @property
     def closed(self) -> bool:
+        """Whether `close` was called; no session can be opened any more."""
         return self._closed
 
     @property
@@ -94,6 +95,7 @@ class JailPool:
         return next((shard.jail.rung.name for shard in self._shards if shard is not None), None)
 
     def close(self) -> None:
+        """End every session and every jail, and wait for that; `open` then raises SandboxFailure. Twice is harmless."""
         self._closed = True
         self._at_end()
 

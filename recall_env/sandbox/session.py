@@ -49,4 +49,5 @@ class Pool(Protocol):
         can be had, ValueError for limits above the pool's ceiling.
         """
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End every session and what is behind them; `open` then raises SandboxFailure. Twice is harmless."""

@@ -127,9 +127,11 @@ class UnsafePool:
 
     @property
     def closed(self) -> bool:
+        """Whether `close` was called; no session can be opened any more."""
         return self._closed
 
     def close(self) -> None:
+        """End every session and its process; `open` then raises SandboxFailure. Twice is harmless."""
         self._closed = True
         _close_sessions(self._sessions)
 

@@ -36,18 +36,20 @@ import warm_up
 
 # What tools import often enough to pay for a place in every episode; an import of `hashlib` takes an episode 2.5 ms.
 PREIMPORTS = (
-    "abc ast asyncio base64 bisect calendar collections collections.abc contextlib copy csv dataclasses datetime "
-    "decimal difflib enum fractions functools heapq inspect io itertools json math numbers operator queue random re "
-    "sqlite3 statistics string struct textwrap threading time traceback types typing uuid warnings"
+    "_strptime abc ast asyncio base64 bisect calendar collections collections.abc concurrent.futures.thread "
+    "contextlib copy csv dataclasses datetime decimal difflib enum fractions functools heapq inspect io itertools "
+    "json math numbers operator queue random re sqlite3 statistics string struct textwrap threading time traceback "
+    "types typing uuid warnings"
 ).split()
 # Also, where Landlock is all there is: as another user than root, an episode may not reach root's own Python any more.
-# The rest of what the gate allows, and what is common beside it.
+# The rest of what the gate allows, and what is common beside it; any other module is then not found.
 PREIMPORTS_OF_LANDLOCK = (
-    "argparse binascii bz2 cmath csv fcntl glob graphlib gzip hashlib hmac html keyword locale lzma pathlib pprint "
-    "secrets shutil ssl tempfile unicodedata xml.etree.ElementTree zipfile zlib zoneinfo"
+    "argparse binascii bz2 cmath encodings.cp1252 encodings.idna encodings.latin_1 fcntl glob graphlib gzip hashlib "
+    "hmac html keyword locale lzma pathlib pickle pprint secrets shutil ssl tempfile unicodedata "
+    "xml.etree.ElementTree zipfile zlib zoneinfo"
 ).split()
 REQUEST_BYTES = 4096
-NOTICES = 64  # deaths told in one datagram, which pool.py reads 4 KiB of
+NOTICES = 64  # deaths told in one datagram, which shard.py reads 4 KiB of
 REST_MS = 3
 
 

@@ -6,6 +6,8 @@ from recall_env.errors import RecallError
 from recall_train.config import Config
 from recall_train.engine.base import Engine
 
+__all__ = ["Engine", "make_engine"]
+
 
 def make_engine(config: Config, model_path: str, stop_ids: frozenset[int]) -> Engine:
     """The configured engine over the model at `model_path`, a folder or a hub name; `stop_ids` end a turn.

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 import torch
 
+__all__ = ["Engine", "Generation", "Request", "check_request", "check_weights"]
+
 
 @dataclass(frozen=True)
 class Request:
@@ -54,7 +56,8 @@ class Engine(Protocol):
     def sleep(self) -> None:
         """Give device memory back while the learner steps; weights and caches are lost. load_weights wakes it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give everything back, what is in flight included; no call may follow. Closing twice is harmless."""
 
 
 def check_request(request: Request, max_context: int, vocab_size: int) -> None:

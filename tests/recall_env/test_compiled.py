@@ -7,7 +7,7 @@ from recall_env.sandbox import JailPool, Limits
 from recall_env.sandbox.compiled import CompiledSources
 
 SOURCE = '''
-import random
+import random, weakref
 from dataclasses import dataclass, field
 
 @dataclass
@@ -16,12 +16,26 @@ class Item:
     name: str
     tags: list = field(default_factory=list)
 
+ROOMS = {"kitchen", "office", "bedroom", "garage", "north", "hall"}
 DRAWN = [random.random() for _ in range(3)]
 SEEN = []
 
 def look(name: str):
     SEEN.append(Item(name, [name.upper()]))
-    return {"drawn": DRAWN, "seen": [str(item) for item in SEEN], "doc": Item.__doc__}
+    return {"drawn": DRAWN, "seen": [str(item) for item in SEEN], "doc": Item.__doc__,
+            "rooms": list(ROOMS), "live": made()}
+
+class Node:
+    pass
+
+def made():
+    """How many of these cycles the collector has left depends on when it last came by."""
+    live = weakref.WeakSet()
+    for _ in range(3000):
+        node = Node()
+        node.self = node
+        live.add(node)
+    return len(live)
 
 def claim(number):
     assert number > 3, f"{number} is too small"
@@ -77,9 +91,10 @@ def test_a_source_that_fails_when_it_runs_fails_the_same_with_the_code_of_anothe
     "source",
     [
         f"TABLE = {list(range(60_000))}\ndef last(): return TABLE[-1]",
+        "SETS = {'a', 'b', 'c', 'd'}\n" + "TEXT = '0123456789' * 400\n" * 3000 + "def last(): return 59_999",
         "def last(): return 59_999\nNESTED = " + "(" * 80 + "1," + "),1," * 79 + ")",
     ],
-    ids=["longer than a frame", "constants in constants"],
+    ids=["longer than a frame", "far longer when compiled", "constants in constants"],
 )
 def test_a_source_of_odd_code_works_each_time(pool, source):
     limits = Limits(load_bytes=1 << 20)

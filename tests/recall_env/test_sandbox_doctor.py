@@ -86,6 +86,29 @@ def test_controllers_that_are_not_handed_down_are_named_with_the_line_that_does(
     assert cgroups.lacking() == ([], "")
 
 
+def test_at_the_top_of_a_container_its_processes_are_moved_out_first(tree):
+    (tree / "self").write_text("0::/\n")
+    (tree / "cgroup.type").write_text("domain\n")
+    (tree / "cgroup.procs").write_text("1\n7\n")
+    (tree / "cgroup.subtree_control").write_text("\n")
+    names, fix = cgroups.lacking()
+    assert names == ["memory", "pids", "cpu"]
+    subprocess.run(fix, shell=True, check=True, capture_output=True)
+    assert (tree / "init" / "cgroup.procs").read_text().split() == ["1", "7"]
+    assert (tree / "cgroup.subtree_control").read_text() == "+memory +pids +cpu\n"
+
+
+def test_a_controller_that_the_kernel_does_not_offer_is_not_asked_for(tree):
+    (tree / "cgroup.controllers").write_text("memory pids\n")
+    names, fix = cgroups.lacking()
+    assert names == ["pids", "cpu"] and "'+pids'" in fix
+
+
+def test_without_any_cgroup_in_the_kernel_there_is_nothing_to_type(tree):
+    (tree / "self").unlink()
+    assert cgroups.lacking() == (["memory", "pids", "cpu"], "") and cgroups.memory_bytes() > 1 << 20
+
+
 def test_where_there_is_no_cgroup_at_all_the_line_mounts_one(tmp_path, monkeypatch):
     monkeypatch.setattr(cgroups, "ROOT", tmp_path)
     assert cgroups.lacking() == (["memory", "pids", "cpu"], f"mount -t cgroup2 none {tmp_path}")
