@@ -28,6 +28,8 @@ class TrustedSession:
             raise EnvError(f"{type(error).__name__}: {error}") from error
 
     def call(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult:
+        if not callable(self.names.get(name)):
+            return ToolResult("unknown_tool", error_message=f"the source defines no function {name}()")
         try:
             value = self.names[name](**json.loads(json.dumps(arguments)))
         except Exception as error:

@@ -6,7 +6,7 @@ an argument come from the model's head. Nothing here knows how a task was made.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from recall_env.check.signature import disagreements
 from recall_env.check.static import read_before, schema_faults
 from recall_env.errors import EnvError
 from recall_env.gate import findings
+from recall_env.rubric import Episode, StateEquals
 from recall_env.schema import function_of
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
@@ -27,6 +28,7 @@ __all__ = ["CHECKS", "GATES", "Finding", "soundness"]
 
 MAX_RESULT_CHARS = 160
 MAX_PROBES = 6
+LOOK = ToolCall(StateEquals().function)  # how the environment asks for the state after the last turn
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Bench:
     @cached_property
     def gold(self) -> list[ToolResult]:
         return replay(self.task, self.pool)
+
+    def state_after(self, calls: Sequence[ToolCall]) -> ToolResult:
+        """What the source's final_state() returns after these calls, in an episode of its own."""
+        return replay(self.task, self.pool, [*calls, LOOK])[-1]
 
 
 def soundness(task: Task, pool: Any) -> list[Finding]:
@@ -104,6 +110,27 @@ def derivation(task: Task, bench: Bench) -> Iterator[str]:
         yield f"the replay derives {derived!r}, the row says {task.ground_truth} and {task.solution.answer!r}"
 
 
+def final_state(task: Task, bench: Bench) -> Iterator[str]:
+    """Where the row declares a final state, the gold calls lead to it, doing nothing does not, and no tool shows it."""
+    if task.final_state is None:
+        return
+    if LOOK.name in task.tool_names:
+        yield f"a schema shows the model {LOOK.name}, which is for rubrics alone"
+        return
+    reached = bench.state_after(task.solution.calls)
+    if not reaches(task, reached):
+        left = reached.value if reached.ok else reached.error_message or reached.status
+        yield f"the gold calls leave the state {json.dumps(left)}, the row expects {json.dumps(task.final_state)}"
+    if reaches(task, bench.state_after(())):
+        yield "the expected state is there before any call"
+
+
+def reaches(task: Task, state: ToolResult) -> bool:
+    """Whether a state is the expected one, as the rubric's StateEquals has it."""
+    known = state.status != "unknown_tool"  # which there would be the author's error, and here is a finding
+    return known and StateEquals()(Episode(task, (), None, "answer", {LOOK.name: state})) == 1.0
+
+
 def leak(task: Task, bench: Bench) -> Iterator[str]:
     """The truth stands nowhere that the model reads before it calls."""
     truth = task.ground_truth[0].lower()
@@ -130,9 +157,13 @@ def single_call(task: Task, bench: Bench) -> Iterator[str]:
 
 
 def needed(task: Task, bench: Bench) -> Iterator[str]:
-    """Without any one gold call the rest cannot be made, or ends elsewhere."""
-    for left_out, call in enumerate(task.solution.calls):
-        if any(says(result, task.ground_truth[0]) for result in play_without(task, bench, left_out)):
+    """Without any one gold call the rest cannot be made, or ends elsewhere: in another answer, or another state."""
+    calls = task.solution.calls
+    for left_out, call in enumerate(calls):
+        if not any(says(result, task.ground_truth[0]) for result in play_without(task, bench, left_out)):
+            continue
+        rest = (*calls[:left_out], *calls[left_out + 1 :])
+        if task.final_state is None or reaches(task, bench.state_after(rest)):
             yield f"gold call {left_out} ({call.name}) is not needed: the truth comes without it"
 
 
@@ -183,6 +214,7 @@ CHECKS = {
     "signature": signature,
     "source": source,
     "derivation": derivation,
+    "final_state": final_state,
     "leak": leak,
     "copied": copied,
     "single_call": single_call,

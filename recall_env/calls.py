@@ -3,7 +3,6 @@
 Not here: what a call looks like in text (dialect/), turns and rewards (env.py), the jail (sandbox/).
 """
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,9 @@ from recall_env.sandbox import wire
 from recall_env.sandbox.broker import Broker
 from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode, Pool, Session
-from recall_env.schema import argument_error, function_of
+from recall_env.schema import argument_check, function_of
 from recall_env.task import Task
-from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult
+from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult, copied
 
 
 @dataclass
@@ -28,6 +27,15 @@ class Telemetry:
     call_s: list[float] = field(default_factory=list)  # per call that reached a session, replays included
     step_s: list[float] = field(default_factory=list)
     infra_retries: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data that shares nothing with this."""
+        return {
+            "open_s": [*self.open_s],
+            "call_s": [*self.call_s],
+            "step_s": [*self.step_s],
+            "infra_retries": self.infra_retries,
+        }
 
 
 def bounded(call: ToolCall) -> ToolCall:
@@ -53,7 +61,7 @@ def call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
         "index": index,
         "call_id": call.call_id,
         "name": call.name,
-        "arguments": copy.deepcopy(call.arguments),
+        "arguments": copied(call.arguments),
         **result_info(result),
     }
 
@@ -63,7 +71,7 @@ def result_info(result: ToolResult) -> dict[str, Any]:
     error = None
     if result.error_type or result.error_message:
         error = {"type": result.error_type, "message": result.error_message}
-    return {"status": result.status, "value": copy.deepcopy(result.value), "stdout": result.stdout, "error": error}
+    return {"status": result.status, "value": copied(result.value), "stdout": result.stdout, "error": error}
 
 
 class ToolRunner:
@@ -86,6 +94,7 @@ class ToolRunner:
         self._checks_arguments, self._telemetry = checks_arguments, telemetry
         functions = map(function_of, task.schemas)
         self._parameters = {function["name"]: function.get("parameters") or {} for function in functions}
+        self._checks: dict[str, Callable[[dict[str, Any]], str | None]] = {}  # by tool, made when first needed
         self._names = (*self._parameters, *others)
         self._broker = broker
         self._session: Session | None = None
@@ -132,7 +141,10 @@ class ToolRunner:
             hint = did_you_mean(call.name, self._names) or f"; the tools are {listed(self._names, 20)}"
             return ToolResult("unknown_tool", error_message=f"no tool {_short(call.name)!r}{hint}")
         if self._checks_arguments:
-            error = argument_error(self._parameters[call.name], call.arguments)
+            check = self._checks.get(call.name)
+            if check is None:
+                check = self._checks[call.name] = argument_check(self._parameters[call.name])
+            error = check(call.arguments)
             if error is not None:
                 return ToolResult("invalid_arguments", error_message=error)
         return None

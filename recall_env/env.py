@@ -4,11 +4,9 @@ The rules of an episode: turns, the end, the reward, what `info` says. Not here:
 checks and retries of calls (calls.py), rewards (rubric/), the jail (sandbox/).
 """
 
-import copy
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import gymnasium as gym
@@ -27,7 +25,7 @@ from recall_env.sandbox.session import Pool
 from recall_env.spaces import Unicode
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import ToolCall, ToolResult, copied
 
 __all__ = ["SynToolEnv"]
 
@@ -153,7 +151,7 @@ class SynToolEnv(gym.Env[str, str]):
         )
         self._turns, self._written = [], 0
         messages = self.dialect.start(self._task)
-        self._transcript = copy.deepcopy(messages)
+        self._transcript = copied(messages)
         info = self._info(messages, [], None)
         info["tools"] = self.dialect.template_tools(self._task)
         info["seed"] = self._seed
@@ -199,7 +197,7 @@ class SynToolEnv(gym.Env[str, str]):
 
     def telemetry(self) -> dict[str, Any]:
         """Seconds spent in this episode: open_s, call_s, step_s (lists), and infra_retries."""
-        return asdict(self._telemetry)
+        return self._telemetry.to_json()
 
     def _step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         turn = self.dialect.parse(action, self._task.extractor)
@@ -219,7 +217,7 @@ class SynToolEnv(gym.Env[str, str]):
         if not turn.calls:
             return self._finish([], results, self._answer(turn), "answer")
         messages = self.dialect.render(results)
-        self._transcript += copy.deepcopy(messages)
+        self._transcript += copied(messages)
         observation = self.dialect.observation(messages)
         self._written += len(action) + len(observation)
         if len(self._turns) >= self.max_turns:
@@ -229,10 +227,11 @@ class SynToolEnv(gym.Env[str, str]):
         return observation, 0.0, False, False, self._info(messages, results, blame(results))
 
     def _over_budget(self) -> bool:
-        spent_s = sum(self._telemetry.open_s) + sum(self._telemetry.call_s)
-        return (self.time_budget_s is not None and spent_s > self.time_budget_s) or (
-            self.text_budget is not None and self._written > self.text_budget
-        )
+        if self.text_budget is not None and self._written > self.text_budget:
+            return True
+        if self.time_budget_s is None:
+            return False
+        return sum(self._telemetry.open_s) + sum(self._telemetry.call_s) > self.time_budget_s
 
     def _answer(self, turn: Turn) -> str | None:
         extractor = self._task.extractor
@@ -275,7 +274,7 @@ class SynToolEnv(gym.Env[str, str]):
         info["success"] = score.values["answer"] == 1.0
         info["score"] = {"total": score.total, "values": dict(score.values)}
         if score.verdicts:
-            info["score"]["verdicts"] = copy.deepcopy(score.verdicts)
+            info["score"]["verdicts"] = copied(score.verdicts)
 
     def _info(
         self, messages: list[Message], results: list[tuple[ToolCall, ToolResult]], failure: str | None
@@ -283,7 +282,7 @@ class SynToolEnv(gym.Env[str, str]):
         return {
             "task_id": self._task.id,
             "turn": len(self._turns),
-            "messages": copy.deepcopy(messages),
+            "messages": copied(messages),
             "tool_calls": [call_info(index, *pair) for index, pair in enumerate(results)],
             "failure": failure,
             "valid": True,
@@ -337,4 +336,4 @@ def _known(what: str, name: str, table: Mapping[str, Any]) -> str:
 
 def as_text(action: str) -> str:
     """An action as the environment reads it: an endpoint's JSON may hold lone surrogates, no file or tokenizer does."""
-    return _LONE_SURROGATE.sub("\ufffd", action)
+    return action if action.isascii() else _LONE_SURROGATE.sub("\ufffd", action)

@@ -6,6 +6,7 @@ row runs no Python. References outside the schema are refused: the default would
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from recall_env.errors import TaskError
@@ -25,6 +26,15 @@ def argument_error(parameters: dict[str, Any], arguments: dict[str, Any]) -> str
     A name the schema does not list is refused unless the schema says `additionalProperties` itself.
     Raises TaskError when `parameters` is no JSON Schema.
     """
+    return argument_check(parameters)(arguments)
+
+
+def argument_check(parameters: dict[str, Any]) -> Callable[[dict[str, Any]], str | None]:
+    """argument_error of these `parameters`, for who asks it often: to look a validator up costs more than to use it."""
+    return functools.partial(_argument_error, parameters, _validator(json.dumps(parameters, sort_keys=True)))
+
+
+def _argument_error(parameters: dict[str, Any], validator: Any, arguments: dict[str, Any]) -> str | None:
     errors = []
     properties = parameters.get("properties", {})
     if "additionalProperties" not in parameters and "patternProperties" not in parameters:
@@ -32,7 +42,6 @@ def argument_error(parameters: dict[str, Any], arguments: dict[str, Any]) -> str
             if name not in properties:
                 hint = did_you_mean(name, properties) or _known(properties)
                 errors.append(f"{_short(name)}: no such argument{hint}")
-    validator = _validator(json.dumps(parameters, sort_keys=True))
     errors += [_in_words(error) for error in validator.iter_errors(arguments)]
     if not errors:
         return None

@@ -50,3 +50,14 @@ class ToolResult:
     def ok(self) -> bool:
         """Whether the tool returned, and nothing of it was cut."""
         return self.status == "ok"
+
+
+def copied(value: Any) -> Any:
+    """JSON data that shares nothing that can change with `value`. For that kind of data, and far quicker than
+    copy.deepcopy: a step makes several such copies."""
+    kind = type(value)
+    if kind is dict:
+        return {key: copied(item) for key, item in value.items()}
+    if kind is list:
+        return [copied(item) for item in value]
+    return value

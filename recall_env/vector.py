@@ -6,8 +6,9 @@ A step of an episode waits for its tools, in the jail, with Python's lock releas
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -43,6 +44,9 @@ class Event:
     error: BaseException | None = None
 
 
+Order = tuple[int, Callable[[], Event]]  # a slot, and what is to be done in it
+
+
 def _telemetry(env: gym.Env) -> dict[str, Any]:
     """Gymnasium's wrappers do not pass methods on, so it is asked of the environment itself."""
     inner = env.unwrapped
@@ -62,8 +66,11 @@ class EnvPool:
         self._busy = [False] * size
         self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._pending = 0
-        self._closed, self._closing = False, threading.Lock()
-        self._executor = ThreadPoolExecutor(max_workers=min(workers, size), thread_name_prefix="recall-env")
+        self._closed, self._closing = threading.Event(), threading.Lock()
+        self._waiting: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._workers: list[threading.Thread] = []
+        self._most_workers = min(workers, size)
+        self._dismiss = weakref.finalize(self, _dismiss, self._waiting, self._workers)
 
     @property
     def pending(self) -> int:
@@ -119,8 +126,10 @@ class EnvPool:
     def close(self) -> None:
         """Wait for the operations that run, drop those that wait, close every environment. Harmless twice."""
         with self._closing:
-            self._closed = True
-        self._executor.shutdown(wait=True, cancel_futures=True)
+            self._closed.set()
+        self._dismiss()
+        for worker in self._workers:
+            worker.join()
         self._pending = 0  # of what was cancelled no event will come: recv must not wait for it
         envs, self._envs = self._envs, [None] * self.size
         for env in envs:
@@ -134,7 +143,7 @@ class EnvPool:
         self.close()
 
     def _take(self, index: int) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise RecallError("EnvPool: it is closed")
         if not 0 <= index < self.size:
             raise RecallError(f"EnvPool: no slot {index}; it has {self.size}")
@@ -146,15 +155,14 @@ class EnvPool:
     def _submit(self, index: int, operation: Callable[[], Event]) -> None:
         """From the driver's thread, or from one that has just written a turn."""
         with self._closing:
-            if not self._closed:
-                self._executor.submit(self._run, index, operation)
-
-    def _run(self, index: int, operation: Callable[[], Event]) -> None:
-        try:
-            event = operation()
-        except BaseException as error:  # whatever it is, the driver must hear of it, or recv waits forever
-            event = Event(index, error=error)
-        self._ready.put(event)
+            if self._closed.is_set():
+                return
+            unfinished = self._pending - self._ready.qsize()
+            if len(self._workers) < min(unfinished, self._most_workers):  # no thread that would find nothing to do
+                name, queues = f"recall-env_{len(self._workers)}", (self._waiting, self._ready, self._closed)
+                self._workers.append(threading.Thread(target=_work, args=queues, name=name, daemon=True))
+                self._workers[-1].start()
+            self._waiting.put((index, operation))
 
     def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Event:
         env = self._envs[index]
@@ -169,3 +177,23 @@ class EnvPool:
             raise RecallError(f"EnvPool: slot {index} was never reset")
         outcome = env.step(action)
         return Event(index, *outcome, telemetry=_telemetry(env))
+
+
+def _work(
+    waiting: "queue.SimpleQueue[Order | None]", ready: "queue.SimpleQueue[Event]", closed: threading.Event
+) -> None:
+    """One worker. Not a ThreadPoolExecutor's: it makes a future for each step, which takes longer than the step's own
+    work on the host, and nobody here would ask it. Holds no pool, so that one that is dropped can end."""
+    while (order := waiting.get()) is not None and not closed.is_set():
+        index, operation = order
+        try:
+            event = operation()
+        except BaseException as error:  # whatever it is, the driver must hear of it, or recv waits forever
+            event = Event(index, error=error)
+        ready.put(event)
+        del order, operation, event  # or, waiting for the next, it would hold the pool that these hold
+
+
+def _dismiss(waiting: "queue.SimpleQueue[Order | None]", workers: list[threading.Thread]) -> None:
+    for _ in workers:
+        waiting.put(None)

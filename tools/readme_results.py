@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "check.md", ROOT / "docs" / "sandbox.md")
+PAGES = tuple(ROOT / page for page in ("README.md", "docs/check.md", "docs/environment.md", "docs/sandbox.md"))
 RESULTS = ROOT / "benchmarks" / "results"
 CAPTIONS = {
     "demo": "The shipped tiny model, on two CPU cores",
     "h200": "From instruct weights, on one H200",
 }
+WITHOUT_GOALS_TOO = {"envs"}  # blocks that show what is beside a baseline without being held to it
 SPLITS = {"test": "unseen tasks", "test_families": "families never trained on"}
 
 
@@ -60,7 +61,7 @@ def with_block(text: str, name: str, content: str) -> str:
 def block(name: str, record: dict[str, Any]) -> str:
     """Markdown of one result file."""
     if "measures" in record:
-        return _claims(record)
+        return _claims(record, goals_only=name not in WITHOUT_GOALS_TOO)
     return _checks(record) if "planted" in record else _runs(name, record)
 
 
@@ -86,12 +87,12 @@ def _checks(record: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Measured: {told}.", ""])
 
 
-def _claims(record: dict[str, Any]) -> str:
-    """What the benchmarks of a subject claim: a table of every claim that has a goal, met or not."""
+def _claims(record: dict[str, Any], goals_only: bool = True) -> str:
+    """What the benchmarks of a subject claim: a table of every claim that has a goal, met or not, or of all of them."""
     lines = ["| measured | figure | beside | goal | |", "|---|---|---|---|---|"]
     for measure in record["measures"].values():
         for claim in measure["claims"]:
-            if claim["goal"] is not None:
+            if claim["goal"] is not None or not goals_only:
                 lines.append(_claim(claim))
     made_with = sorted({(each["command"], each["commit"], each["hardware"]) for each in record["measures"].values()})
     told = "; ".join(f"`{command}`, commit `{commit}`, {hardware}" for command, commit, hardware in made_with)
@@ -105,9 +106,9 @@ def _claim(claim: dict[str, Any]) -> str:
     unit = f" {claim['unit']}" if claim["unit"] else ""
     beside = f"{amount(claim['baseline'])}{unit} ({claim['baseline_is']})" if claim["baseline"] is not None else "-"
     on_ratio = claim["goal_on"] == "ratio"
-    goal = f"{claim['sense']} {amount(claim['goal'])}{'x' if on_ratio else unit}"
+    goal = "-" if claim["goal"] is None else f"{claim['sense']} {amount(claim['goal'])}{'x' if on_ratio else unit}"
     came_to = f", {claim['ratio']:.2f}x" if on_ratio and claim["ratio"] is not None else ""
-    verdict = "met" if claim["met"] else "missed"
+    verdict = {True: "met", False: "missed", None: ""}[claim["met"]]
     return f"| {claim['what']} | {amount(claim['value'])}{unit}{came_to} | {beside} | {goal} | {verdict} |"
 
 

@@ -9,9 +9,6 @@ Measure = dict[str, Any]  # Measured.to_json() and where it comes from
 
 def draw(measures: dict[str, Measure], folder: Path) -> list[Path]:
     """Writes sandbox_NAME.png for each measure that has a plot; their paths."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, plot in PLOTS.items():
@@ -41,7 +38,7 @@ def _calls(measure: Measure, path: Path) -> None:
         right.set_xticks(in_flight, [str(count) for count in in_flight])
         right.legend(frameon=False)
 
-    _figure(path, 2, fill)
+    figure(path, 2, fill)
 
 
 def _live(measure: Measure, path: Path) -> None:
@@ -63,7 +60,7 @@ def _live(measure: Measure, path: Path) -> None:
             axis.set(xlabel="live episodes")
             _from_zero(axis)
 
-    _figure(path, 3, fill)
+    figure(path, 3, fill)
 
 
 def _hang(measure: Measure, path: Path) -> None:
@@ -76,7 +73,7 @@ def _hang(measure: Measure, path: Path) -> None:
         axis.set(title="hung episodes left after their deadline", xlabel="ms", ylabel="processes")
         _from_zero(axis)
 
-    _figure(path, 1, fill)
+    figure(path, 1, fill)
 
 
 def _soak(measure: Measure, path: Path) -> None:
@@ -92,7 +89,7 @@ def _soak(measure: Measure, path: Path) -> None:
         for axis in (memory, held):
             _from_zero(axis)
 
-    _figure(path, 2, fill)
+    figure(path, 2, fill)
 
 
 PLOTS: dict[str, Callable[[Measure, Path], None]] = {"calls": _calls, "live": _live, "hang": _hang, "soak": _soak}
@@ -102,13 +99,17 @@ def _from_zero(axis) -> None:
     axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
 
 
-def _figure(path: Path, panels: int, fill: Callable[..., None]) -> None:
+def figure(path: Path, panels: int, fill: Callable[..., None], width: float = 5.0) -> None:
+    """One row of panels, `width` inches each; `fill` is given their axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, panels, figsize=(5 * panels, 3.8), layout="constrained", squeeze=False)
+    drawn, axes = pyplot.subplots(1, panels, figsize=(width * panels, 3.8), layout="constrained", squeeze=False)
     fill(*axes[0])
     for axis in axes[0]:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    drawn.savefig(path, dpi=130)
+    pyplot.close(drawn)

@@ -10,7 +10,6 @@ The observation is the content alone, as Qwen's chat template frames it inside a
 model's template, and `info["messages"]` is what to hand to it.
 """
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from recall_env.answer import boxed, without_thinking
 from recall_env.dialect.base import Message, Turn, call_text
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import ToolCall, ToolResult, copied
 
 SYSTEM = (
     "Use the tools to answer the question; do not guess what a tool can tell you. "
@@ -51,7 +50,7 @@ class Hermes:
 
     def template_tools(self, task: Task) -> list[dict[str, Any]] | None:
         wrapped = ({"type": "function", "function": s} if "function" not in s else s for s in task.schemas)
-        return copy.deepcopy(list(wrapped))
+        return [copied(schema) for schema in wrapped]
 
     def parse(self, text: str, extractor: str | None = None) -> Turn:
         text = without_thinking(text)
@@ -102,9 +101,10 @@ def escaped_json(value: Any) -> str:
     The "<" of anything that could begin one is written \\u003c. "<" stands in JSON only inside strings, so the
     replacement cannot change the value. Lone surrogates, which no UTF-8 file or tokenizer takes, stay escaped.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    text = _MARKER.sub(r"\\u003c", text)
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = _ENCODER.encode(value)
+    if "<" in text:
+        text = _MARKER.sub(r"\\u003c", text)
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def first_calls(calls: Iterator[ToolCall]) -> tuple[ToolCall, ...]:
@@ -166,7 +166,9 @@ def decoded(text: str, start: int) -> tuple[Any, int]:
     """The JSON value that begins at start, and where it ends. Raises NotJson: NaN and lone surrogates are none."""
     try:
         value, end = _DECODER.raw_decode(text, start)
-        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
+        written = text[start:end]
+        if not written.isascii() or "\\u" in written:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no place in a call
     except RecursionError as e:
         raise NotJson("nested too deeply") from e
     except ValueError as e:
@@ -208,4 +210,6 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+# Made once: json.dumps with options makes a new one at every call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 from rich.console import Console
 
+from benchmarks import suite
 from benchmarks.sandbox import (
     calls,
     clients,
@@ -193,8 +194,8 @@ def test_a_partial_run_keeps_the_figures_of_the_other_measures(measured, tmp_pat
     def entry(name, commit):
         return {name: {"commit": commit, **measured(name).to_json()}}
 
-    main._write(entry("soak", "a") | entry("calls", "a"), tmp_path, tmp_path)
-    main._write(entry("hang", "b") | entry("calls", "b") | entry("live", "b"), tmp_path, tmp_path)
+    main.SUITE.write(entry("soak", "a") | entry("calls", "a"), tmp_path, tmp_path)
+    main.SUITE.write(entry("hang", "b") | entry("calls", "b") | entry("live", "b"), tmp_path, tmp_path)
     record = json.loads((tmp_path / "sandbox.json").read_text())["measures"]
     assert {name: measure["commit"] for name, measure in record.items()} == {
         "calls": "b", "live": "b", "hang": "b", "soak": "a",
@@ -215,7 +216,7 @@ def test_the_command_measures_writes_and_ends_in_a_table(tmp_path, monkeypatch, 
 
 
 def test_a_measure_that_breaks_is_said_and_the_others_go_on(monkeypatch, capsys):
-    monkeypatch.setattr(main, "apart", lambda name, size: {}[name])
+    monkeypatch.setattr(suite, "apart", lambda module, name, size: {}[name])
     assert main.main(["spawn", "hang", "--quick"]) == 1
     assert "spawn  broke: KeyError" in (said := capsys.readouterr().err) and "hang  broke: KeyError" in said
 

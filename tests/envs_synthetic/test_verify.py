@@ -46,6 +46,42 @@ SOUND = Task(
 DESK = ToolCall("find_owner", {"item": "desk"})
 SHORTCUT = "\ndef badge_of_owner(item: str):\n    return BADGES[OWNERS[item]]\n"
 
+# The same, where the tools must also be left with the badge marked as lent: the last call does it, and says no truth.
+STATE_SOURCE = (
+    SOURCE
+    + '''
+LENT = []
+
+def lend(badge: str):
+    """Lend a badge."""
+    LENT.append(badge)
+    return {"lent": len(LENT), "badge": badge}
+
+def final_state():
+    return LENT
+'''
+)
+LENDS = (*CALLS, ToolCall("lend", {"badge": "k47"}))
+STATEFUL = replace(
+    SOUND,
+    question="Lend the badge of the owner of the lamp. Which is it?",
+    source=STATE_SOURCE,
+    schemas=(OWNER, BADGE, schema("lend", "badge")),
+    solution=Solution(LENDS, "k47"),
+    final_state=["k47"],
+)
+LOOK = {"type": "function", "function": {"name": "final_state", "description": "Look.", "parameters": {}}}
+STATE_DEFECTS = {
+    "another state": {"final_state": ["m12"]},
+    "a state that is there at once": {
+        "source": STATE_SOURCE.replace("LENT.append(badge)", "pass").replace('"lent": len(LENT)', '"lent": 1'),
+        "final_state": [],
+    },
+    "no function that tells": {"source": STATE_SOURCE.replace("def final_state", "def _final_state")},
+    "a function that raises": {"source": STATE_SOURCE.replace("return LENT", "return LENT[7]")},
+    "a state that the model may ask for": {"schemas": (*STATEFUL.schemas, LOOK)},
+}
+
 DEFECTS = {
     "no gold solution": ("schema", {"solution": None}),
     "a gold call to an unknown tool": ("schema", {"solution": Solution((*CALLS, ToolCall("pay", {})), "k47")}),
@@ -107,7 +143,28 @@ def test_a_planted_defect_is_found_by_its_check_alone(defect):
 
 
 def test_every_check_has_a_planted_defect():
-    assert {check for check, _ in DEFECTS.values()} == set(CHECKS)
+    assert {check for check, _ in DEFECTS.values()} | {"final_state"} == set(CHECKS) and STATE_DEFECTS
+
+
+def test_a_sound_task_with_a_final_state_has_no_findings_in_this_process_and_in_the_jail(shared_jail):
+    assert soundness(STATEFUL, Trusted()) == []
+    assert soundness(STATEFUL, shared_jail) == []
+
+
+@pytest.mark.parametrize("defect", STATE_DEFECTS)
+def test_a_planted_defect_of_the_final_state_is_found(defect, shared_jail):
+    for pool in (Trusted(), shared_jail):
+        assert "final_state" in found(replace(STATEFUL, **STATE_DEFECTS[defect]), pool)
+
+
+def test_what_the_tools_are_left_in_is_said_beside_what_the_row_expects():
+    (finding, *_) = soundness(replace(STATEFUL, final_state=["m12"]), Trusted())
+    assert finding.text == 'the gold calls leave the state ["k47"], the row expects ["m12"]'
+
+
+def test_a_call_that_only_the_state_needs_is_needed():
+    assert found(STATEFUL) == set()
+    assert found(replace(STATEFUL, final_state=None)) == {"needed"}
 
 
 def test_planted_defects_are_found_in_the_jail_too(shared_jail):

@@ -1,6 +1,7 @@
 """recall-env check finds every planted defect by the check that is there for it; what is sound raises no alarm."""
 
 from dataclasses import asdict, replace
+from multiprocessing import resource_tracker
 
 import planted
 import pytest
@@ -89,8 +90,15 @@ def test_no_alarm_on_a_shipped_task_of_each_family(pool, players):
     assert [alarm for task in tasks for alarm in alarms(task, pool, players)] == []
 
 
+@pytest.fixture(scope="module")
+def tracker():
+    """multiprocessing's own process, which the first pool starts and which lives as long as this one: no leak."""
+    resource_tracker.ensure_running()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("tracker")
 @pytest.mark.parametrize("split", ["train", "test", "test_families"])
 def test_no_alarm_on_thirty_shipped_tasks_of_each_family_of_each_split(split):
     report = check(shipped(split, 30))

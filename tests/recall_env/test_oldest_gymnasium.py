@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-FILES = ("test_contract.py", "test_env.py", "test_registry.py", "test_vector.py", "test_vector_env.py")
+FILES = (
+    *("test_contract.py", "test_env.py", "test_every_kind.py", "test_registry.py", "test_tools.py"),
+    *("test_vector.py", "test_vector_env.py"),
+)
 
 
 @pytest.mark.slow

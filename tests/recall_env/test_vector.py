@@ -1,5 +1,6 @@
 """EnvPool: episodes that advance alone."""
 
+import gc
 import threading
 import time
 from concurrent.futures import Future
@@ -173,3 +174,17 @@ def test_episodes_in_jails_run_side_by_side(tasks, jail):
                 else:
                     pool.send(event.index, "\\boxed{25}")
     assert rewards == dict.fromkeys(range(12), 1.0)
+
+
+def test_the_workers_of_a_pool_that_is_dropped_end():
+    pool = EnvPool(Clockwork, size=2, workers=2)
+    for index in range(2):
+        pool.reset(index)
+    pool.recv(min_ready=2)
+    workers = pool._workers
+    assert workers
+    del pool
+    gc.collect()
+    for worker in workers:
+        worker.join(10)
+    assert not any(worker.is_alive() for worker in workers)
