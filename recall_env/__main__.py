@@ -33,6 +33,8 @@ COMMANDS = {
     "new": new_package,
 }
 
+STOPPED = 130
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 for name, command in COMMANDS.items():
     app.command(name)(command)
@@ -46,16 +48,19 @@ def main() -> None:
         say(f"recall-env: {error}")
         code = 2
     except KeyboardInterrupt:
-        say("recall-env: stopped")
-        code = 130
-    except BrokenPipeError:  # the reader of our output has gone
-        code = 0
+        code = STOPPED
+    except (BrokenPipeError, SystemExit) as ended:  # typer turns the first into the second
+        if not isinstance(ended, BrokenPipeError) and not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        code = 0  # the reader of our output has gone, as `head` does
         sys.stdout = None
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error; typer's classes moved between its versions
             raise
         say(f"recall-env: {error.format_message()} (try recall-env --help)")
         code = 2
+    if code == STOPPED:  # typer makes it of Ctrl-C in some versions, and says nothing
+        say("recall-env: stopped")
     sys.exit(code or 0)
 
 

@@ -148,12 +148,8 @@ def evaluate(
         played = every[number] = _outcome(ended, number % k)
         if on_episode is not None:
             on_episode(played)
-        records.add(
-            number,
-            record(
-                task, ended.play.seed, origin, ended.transcript, status=_status(ended.fault), fault=played.fault_text
-            ),
-        )
+        ending = {"status": _status(ended.fault), "fault": played.fault_text}
+        records.add(number, record(task, ended.play.seed, origin, ended.transcript, **ending))
 
     total = len(tasks) * k
     plays = (Play(number, tasks[number // k], seed + number) for number in range(total))

@@ -1,4 +1,4 @@
-"""What recall-env shows and reads on a terminal: tables, progress, a person at the keyboard."""
+"""Words for a person at a terminal: a line, progress, what a list says of a task."""
 
 import re
 import sys
@@ -6,24 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from recall_env.evaluate import Evaluation, Played, Tally
 from recall_env.registry import point_id
 from recall_env.task import Task
 
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[Played], None]]:
-    """Yields what to call after each episode: `counted`, with the success so far."""
-    done: list[Played] = []
-    with counted("episodes", total) as advance:
-
-        def tell(played: Played) -> None:
-            done.append(played)
-            advance(f", success {Tally.of(done).success:.3f}")
-
-        yield tell
 
 
 @contextmanager
@@ -50,19 +36,6 @@ def counted(what: str, total: int) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task(what, total=total)
         yield lambda so_far="": bars.update(bar, advance=1, description=what + so_far)
-
-
-def table(result: Evaluation) -> str:
-    rows = [("", "episodes", "success", "95% interval")]
-    for name, tally in [*result.families.items(), ("all", result.overall)]:
-        rows.append((name, str(tally.episodes), f"{tally.success:.3f}", f"[{tally.low:.3f}, {tally.high:.3f}]"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    refused = [one.fault_text for one in result.episodes if one.termination == "refused"]
-    if refused:
-        lines.append(f"{len(refused)} episodes ended because the endpoint refused a turn, the first: {refused[0]}")
-    void = f"void: {result.infra} infra, {result.env_errors} environment errors"
-    return "\n".join([*lines, f"mean reward {result.mean_reward:.3f}; {void}; sandbox {result.settings.sandbox}"])
 
 
 def task_line(task: Task) -> dict[str, Any]:

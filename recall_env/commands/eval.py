@@ -1,6 +1,7 @@
 """recall-env eval: the success of an agent, with its interval."""
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,10 @@ from recall_env.commands.options import (
 )
 from recall_env.episode_file import LinesFile
 from recall_env.errors import RecallError
-from recall_env.evaluate import Settings, evaluate
+from recall_env.evaluate import Evaluation, Played, Settings, evaluate
 from recall_env.sandbox.broker import read_addresses
 from recall_env.taskset import TaskSet
-from recall_env.terminal import progress, say, table
+from recall_env.terminal import counted, inert, say
 
 
 def evaluate_agent(
@@ -66,6 +67,8 @@ def evaluate_agent(
     """
     tasks, chosen = tasks_named(target, dataset, split)
     tasks = TaskSet([tasks.by_id(chosen)], tasks.name) if chosen is not None else tasks.spread(n)
+    if not len(tasks):
+        raise RecallError(f"{target} holds no task")
     chosen_agent = agent_of(agent, (base_url, model, api_key, temperature, max_tokens), dialect)
     check_folder(output)
     if output is not None and output.suffix == ".jsonl":
@@ -94,9 +97,36 @@ def evaluate_agent(
             on_episode=on_episode,
             on_record=(lambda played: file.write(played.to_json())) if file else None,
         )
-    print(result.to_json() if as_json else table(result))
+    print(result.to_json() if as_json else inert(table(result)))
     if output is not None:
         output.write_text(result.to_json() + "\n")
         say(f"wrote {output}, and the episodes to {episodes}; next: recall-env replay {episodes}")
     if result.overall.episodes == 0:
         raise RecallError(f"no episode counted; the first fault: {result.episodes[0].fault_text}")
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[Played], None]]:
+    """Yields what to call after each episode: `counted`, with the success so far."""
+    episodes = successes = 0
+    with counted("episodes", total) as advance:
+
+        def tell(played: Played) -> None:
+            nonlocal episodes, successes
+            episodes, successes = episodes + (played.fault is None), successes + played.success
+            advance(f", success {successes / max(1, episodes):.3f}")
+
+        yield tell
+
+
+def table(result: Evaluation) -> str:
+    rows = [("", "episodes", "success", "95% interval")]
+    for name, tally in [*result.families.items(), ("all", result.overall)]:
+        rows.append((name, str(tally.episodes), f"{tally.success:.3f}", f"[{tally.low:.3f}, {tally.high:.3f}]"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    refused = [one.fault_text for one in result.episodes if one.termination == "refused"]
+    if refused:
+        lines.append(f"{len(refused)} episodes ended because the endpoint refused a turn, the first: {refused[0]}")
+    void = f"void: {result.infra} infra, {result.env_errors} environment errors"
+    return "\n".join([*lines, f"mean reward {result.mean_reward:.3f}; {void}; sandbox {result.settings.sandbox}"])

@@ -11,7 +11,7 @@ from recall_env.commands.choices import set_of
 from recall_env.commands.options import AsJson, Elsewhere, EpisodeFile, Sandbox, Services, Split
 from recall_env.replay import Replayed, replay_file
 from recall_env.sandbox.broker import read_addresses
-from recall_env.terminal import say
+from recall_env.terminal import inert, say
 
 
 def replay_episodes(
@@ -36,7 +36,7 @@ def replay_episodes(
         if as_json:
             print(json.dumps(asdict(one)), flush=True)
         elif one.outcome == "differs":
-            print(_in_words(file, one), flush=True)
+            print(inert(_in_words(file, one)), flush=True)
     say(f"{counts['equal']} equal, {counts['differs']} differ, {counts['void']} void and not replayed")
     if counts["differs"]:
         raise typer.Exit(1)

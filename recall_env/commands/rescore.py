@@ -10,7 +10,7 @@ from recall_env.commands.choices import set_of
 from recall_env.commands.options import AsJson, Elsewhere, EpisodeFile, Split
 from recall_env.packages import rubric_of
 from recall_env.rescore import rescore_file
-from recall_env.terminal import say
+from recall_env.terminal import inert, say
 
 
 def rescore_episodes(
@@ -34,7 +34,7 @@ def rescore_episodes(
             if not count + faults:
                 print(f"{'line':>6}  {'old':>8}  {'new':>8}  {'status':<10}  task")
             shown = f"{one.new:>8.4g}" if one.new is not None else f"{'-':>8}"
-            print(f"{one.line:>6}  {one.old:>8.4g}  {shown}  {one.status:<10}  {one.task_id}")
+            print(inert(f"{one.line:>6}  {one.old:>8.4g}  {shown}  {one.status:<10}  {one.task_id}"))
         others += one.changed_task
         if one.new is None:
             faults += 1

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import resource
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ import typer
 from recall_env.errors import RecallError
 from recall_env.nearest import did_you_mean, listed
 from recall_env.sandbox.session import Pool
+from recall_env.terminal import say
 
 NEEDED = ("uvicorn", "httptools", "uvloop", "prometheus_client")
 EXTRA = "pip install -e '.[serve]'"
@@ -99,11 +99,11 @@ def serve(
         sock.listen(BACKLOG)  # before anybody is told
         shown = f"[{host}]" if ":" in host else host
         who = f"{len(tokens)} tokens" if tokens else "no token wanted"
-        _say(f"recall-env: serving on http://{shown}:{sock.getsockname()[1]} ({rung}; {who})")
+        say(f"recall-env: serving on http://{shown}:{sock.getsockname()[1]} ({rung}; {who})")
         gc.freeze()  # what was imported stays; not to be looked through again and again is worth a twentieth
         gc.set_threshold(GARBAGE_THRESHOLD)
         service_http.serve(served, sock, http)
-    _say("recall-env: stopped")
+    say("recall-env: stopped")
 
 
 def _tokens(path: Path) -> tuple[str, ...]:
@@ -163,8 +163,4 @@ def _raise_descriptors(wanted: int) -> None:
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
     if hard < wanted:
-        _say(f"recall-env: all sessions and connections together want {wanted} open files; the limit is {hard}")
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+        say(f"recall-env: all sessions and connections together want {wanted} open files; the limit is {hard}")

@@ -7,6 +7,7 @@ import typer
 
 from recall_env.commands.choices import tasks_named
 from recall_env.commands.options import AsJson, Dataset, Split, Target
+from recall_env.errors import RecallError
 from recall_env.terminal import task_line
 
 
@@ -20,6 +21,8 @@ def show(
 ) -> None:
     """One data point: its question and tools. Example: recall-env show ReCall/SynTool.TASK-v0 --source --truth"""
     tasks, chosen = tasks_named(target, dataset, split)
+    if not len(tasks):
+        raise RecallError(f"{target} holds no task")
     task = tasks.by_id(chosen) if chosen is not None else tasks[0]
     fields: dict[str, Any] = {**task_line(task), "tools": list(task.schemas)}
     if source:

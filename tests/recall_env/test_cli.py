@@ -2,13 +2,20 @@
 
 import io
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from recall_env import __main__ as cli
 from recall_env.sandbox import diagnose
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -142,6 +149,36 @@ def test_a_budget_ends_an_episode_and_stands_in_the_result(run, tasks_file, tmp_
         assert run("replay", file)[0] == 0
 
 
+@pytest.mark.parametrize("words", [("list", "syntool"), ("play", "ReCall/SynTool-v0", "gold", "--seed", "3")])
+def test_a_reader_that_goes_away_is_no_error(words):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recall_env", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process.stdout.close()
+    with process.stderr as err:
+        said = err.read()
+    assert process.wait(60) == 0 and "Traceback" not in said and "Exception ignored" not in said
+
+
+def test_ctrl_c_stops_an_evaluation_with_a_word_and_130_and_leaves_no_half_a_file(tmp_path, tasks_file, shared_jail):
+    words = ("eval", "ReCall/SynTool-v0", "gold", "--dataset", str(tasks_file), "-k", "100000", "--output", "r.json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recall_env", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    while not (tmp_path / "r.partial").exists() or not (tmp_path / "r.partial").stat().st_size:  # episodes have ended
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "recall-env: stopped\n")
+    assert [path.name for path in tmp_path.iterdir()] == [tasks_file.name]
+
+
 def test_doctor_prints_every_check_and_exits_0_where_tools_can_be_jailed(run):
     code, out, _ = run("doctor")
     assert code == 0 and out.count("ok  ") + out.count("FAIL") == len(diagnose())
@@ -178,10 +215,15 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(run, tasks_file, argume
     assert words in err and err.startswith("recall-env: ") and err.count("\n") == 1
 
 
-COMMANDS = ["list", "show", "play", "eval", "replay", "rescore", "check", "new", "doctor"]
+@pytest.mark.parametrize("command", ["show", "play", "eval"])
+def test_a_set_without_tasks_is_one_line(run, tmp_path, command):
+    (tmp_path / "empty.jsonl").write_text("")
+    agent = [] if command == "show" else ["gold"]
+    code, out, err = run(command, "ReCall/SynTool-v0", *agent, "--dataset", tmp_path / "empty.jsonl")
+    assert code == 2 and out == "" and "holds no task" in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_the_help_of_every_command_has_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and f"recall-env {command}" in " ".join(out.split("Example:", 1)[1].split()).replace(

@@ -6,12 +6,12 @@ import threading
 import pytest
 
 from recall_env.agent import AgentFailure, GoldAgent, RandomAgent, TurnRefused
+from recall_env.commands.eval import table
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
 from recall_env.evaluate import Settings, Tally, evaluate, wilson_interval
 from recall_env.play import play
 from recall_env.taskset import TaskSet
-from recall_env.terminal import table
 
 
 @pytest.mark.parametrize(
