@@ -6,6 +6,7 @@ import importlib
 import ipaddress
 import os
 import resource
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +103,9 @@ def serve(
         say(f"recall-env: serving on http://{shown}:{sock.getsockname()[1]} ({rung}; {who})")
         gc.freeze()  # what was imported stays; not to be looked through again and again is worth a twentieth
         gc.set_threshold(GARBAGE_THRESHOLD)
-        service_http.serve(served, sock, http)
+        stopped_by = service_http.serve(served, sock, http)
+    if stopped_by == signal.SIGINT:
+        raise KeyboardInterrupt  # as any other command that Ctrl-C ends, once all is closed
     say("recall-env: stopped")
 
 

@@ -31,8 +31,11 @@ class HttpConfig:
     drain_timeout_s: float = 30.0  # for calls in flight, after the first SIGTERM; a second one does not wait
 
 
-def serve(service: Service, sock: socket.socket, config: HttpConfig) -> None:
-    """Answer on `sock`, already bound, until SIGTERM or SIGINT. Call it from the main thread."""
+def serve(service: Service, sock: socket.socket, config: HttpConfig) -> int:
+    """Answer on `sock`, already bound, until SIGTERM or SIGINT: the number of the one that came first.
+
+    Call it from the main thread.
+    """
 
     def protocol(**arguments: Any) -> "BoundedProtocol":
         return BoundedProtocol(limit=config.max_connections, **arguments)
@@ -53,18 +56,22 @@ def serve(service: Service, sock: socket.socket, config: HttpConfig) -> None:
         timeout_keep_alive=config.keep_alive_s,
         timeout_graceful_shutdown=int(FLUSH_S),
     )
-    Server(settings, service, config).run(sockets=[sock])
+    server = Server(settings, service, config)
+    server.run(sockets=[sock])
+    return server.stopped_by
 
 
 class Server(uvicorn.Server):
-    """Stops when its calls are done. A signal is not raised again afterwards: the exit code says how it went."""
+    """Stops when its calls are done. A signal is not raised again afterwards: what it means, the caller says."""
 
     def __init__(self, settings: uvicorn.Config, service: Service, config: HttpConfig) -> None:
         super().__init__(settings)
         self._service, self._config = service, config
         self._drain_until: float | None = None
+        self.stopped_by = 0
 
     def handle_exit(self, sig: int, frame: Any) -> None:
+        self.stopped_by = self.stopped_by or sig
         if self._service.draining:
             self._drain_until = 0.0
         self._service.drain()

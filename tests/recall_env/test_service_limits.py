@@ -201,6 +201,19 @@ def test_sigterm_lets_calls_finish_tells_whoever_asks_and_leaves_nothing(serve, 
     assert not list(Path("/sys/fs/cgroup").glob(f"**/recall-{served.process.pid}-*"))
 
 
+def test_ctrl_c_lets_calls_finish_too_and_exits_130(serve, leaves_nothing_behind):
+    served = serve()
+    session, answers = served.open(), []
+    calling = threading.Thread(target=lambda: answers.append(served.call(session, "nap", s=0.5)))
+    calling.start()
+    served.in_flight(1)
+    served.process.send_signal(signal.SIGINT)
+    calling.join()
+    with served.process.stderr as words:
+        assert served.process.wait(20) == 130 and words.read() == "recall-env: stopped\n"
+    assert answers[0]["value"] == 0.5
+
+
 @pytest.mark.parametrize("options", [(), ("--isolation", "call")], ids=["source", "call"])
 def test_calls_that_outstay_the_drain_are_ended(serve, leaves_nothing_behind, options):
     served = serve("--drain-timeout", "0.3", *options)
