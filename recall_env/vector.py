@@ -56,8 +56,10 @@ def _telemetry(env: gym.Env) -> dict[str, Any]:
 class EnvPool:
     """`size` environments; at most one operation in flight for each. To be driven from one thread."""
 
-    def __init__(self, make_env: Callable[[], gym.Env], size: int, workers: int):
-        """make_env: called in a worker thread, when a slot is first reset."""
+    def __init__(self, make_env: Callable[[], gym.Env], size: int, workers: int | None = None):
+        """make_env: called in a worker thread, when a slot is first reset. workers: threads, made when there is work
+        for one more; fewer than `size` (the default) let a slow tool keep others waiting."""
+        workers = size if workers is None else workers
         if size < 1 or workers < 1:
             raise RecallError(f"EnvPool: expected size and workers of at least 1, got {size} and {workers}")
         self.size = size

@@ -77,7 +77,9 @@ class Trainer:
         )  # fmt: skip
         # After the learner, whose process group vLLM finds in place.
         self.engine = make_engine(config, model, self.tokens.stop_ids)
-        self.pool = EnvPool(lambda: make_env(config), size=config.engine.max_running, workers=config.env.workers)
+        self.pool = EnvPool(
+            lambda: make_env(config), size=config.engine.max_running, workers=config.env.workers or None
+        )
         self.rollout = make_rollout(config, self.engine, self.pool, self.tokens)
         self.progress = Progress(quiet=self.ranks.rank != 0)
         self._stop_requested = False
@@ -256,7 +258,7 @@ def evaluate_checkpoint(config: Config, checkpoint: Path) -> list[EvalResult]:
     model = str(checkpoint / "model")
     tokens = ChatTokens(model)
     engine = make_engine(config, model, tokens.stop_ids)
-    pool = EnvPool(lambda: make_env(config), size=config.engine.max_running, workers=config.env.workers)
+    pool = EnvPool(lambda: make_env(config), size=config.engine.max_running, workers=config.env.workers or None)
     progress = Progress()
     try:
         rollout = make_rollout(config, engine, pool, tokens)

@@ -37,7 +37,6 @@ NOT_RUN = {  # how a line begins -> why it is only parsed
     "recall-env check ReCall/SynTool-v0": "checks every shipped task",
     "recall-env eval ReCall/SynTool-v0 gold --dataset musique.parquet": "wants published data and a search service",
     "recall-env eval Contrib/MyTools-v0": "wants the package installed",
-    "recall-env play ReCall/SynTool-v0 #": "is played by hand",
     "recall-env replay runs/demo": "wants a training run",
     "python -m recall_train eval": "wants a training run",
     "python -m recall_train plan": "wants a model of the hub",

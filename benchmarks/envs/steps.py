@@ -37,7 +37,7 @@ PEERS = {  # name -> the peer and its loop
 }
 RECALL = {"ReCall, requests.post": requests.post, "ReCall, kept connections": None}
 PEER_GOAL, RECALL_GOAL = 3.0, 10.0  # times a peer's time of a step, at most; times ReCall's rate, at least
-WORKERS = 4  # threads of the EnvPool: recall_train's default
+WORKERS = 4  # threads of the EnvPool: the tool answers at once, on one core
 
 Party = Callable[[int, float], dict[str, Timed]]  # live episodes, seconds to time -> its loops
 
