@@ -1,7 +1,7 @@
 """python tests/fuzz/explore.py TARGET [SECONDS]: look for inputs that break a target, led by coverage (atheris).
 
 Begins with tests/fuzz/corpus/TARGET and adds what it finds there; libFuzzer's -merge keeps the corpus small. A crash
-is written beside it as crash-*, and the exit code is not 0. Needs `pip install atheris`.
+is written beside it as crash-*, and the exit code is not 0. Needs `pip install -e '.[fuzz]'`.
 """
 
 import sys
