@@ -10,7 +10,9 @@ import socket
 from typing import Any
 
 from recall_env.dialect import DIALECTS
+from recall_env.errors import EnvError
 from recall_env.sandbox import wire
+from recall_env.sandbox.compiled import CompiledSources
 from recall_env.sandbox.episode import SILENT, End, Episode
 from recall_env.sandbox.limits import Limits
 from recall_env.task import Task
@@ -78,6 +80,35 @@ def replies(data: bytes) -> None:
         episode.close()
 
 
+def loads(data: bytes) -> None:
+    """Episode: whatever a guest sends while its source loads, the source stands or does not; of its code only what came
+    first is kept, and none is read.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    process, compiled = DeadOrAlive(), CompiledSources()
+    episode = Episode(ours, process, Limits(), None, compiled)
+    try:
+        episode.begin_load(TASK.source, None, "stateful")
+        nonce = json.loads(theirs.recv(LIMIT))["nonce"]
+        sent = [datagram.replace(b"NONCE", nonce.encode()) for datagram in data.split(b"\xff")[:8]]
+        for datagram in sent:
+            theirs.send(datagram)
+        theirs.close()
+        try:
+            episode.finish_load()
+        except EnvError:
+            stands = False
+        else:
+            stands = True
+        assert not (stands and process.killed)
+        code = compiled.get(TASK.source)
+        if code is not None:
+            assert code and code == wire.decode(sent[0], (wire.CODE_KEYS,), LIMIT)["code"]
+    finally:
+        theirs.close()
+        episode.close()
+
+
 def turns(data: bytes) -> None:
     """Dialects: any text is a turn, its calls are plain data or say what is wrong, and what is rendered is text."""
     text = data.decode("utf-8", "replace")
@@ -112,4 +143,4 @@ def check_plain(value: Any) -> None:
             assert item is None or isinstance(item, bool | int)
 
 
-TARGETS = {"frames": frames, "replies": replies, "turns": turns}
+TARGETS = {"frames": frames, "replies": replies, "loads": loads, "turns": turns}
