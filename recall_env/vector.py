@@ -1,4 +1,4 @@
-"""EnvPool: many live episodes over a few threads. Each advances alone: no barrier, no lock-step.
+"""EnvPool: many live episodes, each with a thread while it steps. Each advances alone: no barrier, no lock-step.
 
 A step of an episode waits for its tools, in the jail, with Python's lock released; so threads suffice.
 """
