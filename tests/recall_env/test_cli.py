@@ -169,12 +169,18 @@ def test_ctrl_c_stops_an_evaluation_with_a_word_and_130_and_leaves_no_half_a_fil
     process = subprocess.Popen(
         [sys.executable, "-m", "recall_env", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # A shell's background job ignores SIGINT, and so does all that it starts; a person's command does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    while not (tmp_path / "r.partial").exists() or not (tmp_path / "r.partial").stat().st_size:  # episodes have ended
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        while not (tmp_path / "r.partial").exists() or not (tmp_path / "r.partial").stat().st_size:  # some have ended
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert (process.returncode, out, err) == (130, "", "recall-env: stopped\n")
     assert [path.name for path in tmp_path.iterdir()] == [tasks_file.name]
 
