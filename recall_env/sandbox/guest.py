@@ -186,11 +186,10 @@ def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> Rep
         elif not tools.has(name := request["name"]):
             reply.fail("unknown_tool", "NameError", f"the tools define no function {name[:200]!r}")
         else:
-            value = tools.call(name, request["arguments"])
-            reply.value = values.written(value)
+            reply.value = values.written(tools.call(name, request["arguments"]))
             if len(reply.value) > limit_bytes:
-                told = value if type(value) is str else reply.value
-                told, overflow = values.cut(told, limit_bytes)
+                is_text = reply.value.startswith('"')
+                told, overflow = values.cut(json.loads(reply.value) if is_text else reply.value, limit_bytes)
                 reply.value = values.as_json(told)
                 reply.status = "output_truncated" if overflow else "ok"
     except MemoryError:

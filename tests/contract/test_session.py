@@ -445,3 +445,23 @@ def test_a_log_counts_from_the_episodes_own_start(pool):
         ages.append(session.call("since", {}).value)
         session.close()
     assert ages[0] == ages[1] and 0 <= ages[0] < 60_000
+
+
+def test_a_text_of_any_class_is_cut_as_text(pool):
+    source = """
+import enum
+
+Word = enum.StrEnum("Word", {"LONG": "x" * 100_000})
+Choice = enum.Enum("Choice", {"LONG": "x" * 100_000})
+class Text(str): pass
+
+def word(): return Word.LONG
+def choice(): return Choice.LONG
+def text(): return Text("x" * 100_000)
+def plain(): return "x" * 100_000
+"""
+    session = pool.open(source)
+    results = [session.call(name, {}) for name in ("plain", "word", "choice", "text")]
+    session.close()
+    assert results == [results[0]] * 4
+    assert results[0].status == "output_truncated" and set(results[0].value) == {"x"}
