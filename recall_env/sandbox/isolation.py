@@ -179,9 +179,7 @@ def _can_become(uid: int) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
+            _become(uid)
             os._exit(0)
         finally:
             os._exit(1)
