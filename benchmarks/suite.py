@@ -28,7 +28,7 @@ from benchmarks.sandbox.report import say, table, verdict
 
 GONE_S = 20.0  # for the last of thousands of processes
 
-Draw = Callable[[dict[str, Any], Path], list[Path]]  # measures as written, folder -> the plots drawn into it
+Plot = Callable[[dict[str, Any], Path], None]  # a measure as written, and the file to draw it into
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Suite:
     name: str
     title: str
     measures: dict[str, ModuleType]
-    draw: Draw
+    plots: dict[str, Plot]  # of those measures that have one
 
     def parser(self, description: str, example: str) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(
@@ -52,6 +52,14 @@ class Suite:
         )
         parser.add_argument("--out", type=Path, help=f"folder for {self.name}.json and the plots, not this repository")
         return parser
+
+    def draw(self, measures: dict[str, Any], folder: Path) -> list[Path]:
+        """Writes NAME_MEASURE.png for each of the measures, as written, that has a plot; their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = {folder / f"{self.name}_{name}.png": name for name in self.plots if name in measures}
+        for path, name in drawn.items():
+            self.plots[name](measures[name], path)
+        return list(drawn)
 
     def chosen(self, parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[str, Any]:
         """Measure -> size, in the suite's order. Exits with 2 for a measure that does not exist."""

@@ -10,7 +10,7 @@ import sys
 from benchmarks.envs import memory, plots, steps, tail
 from benchmarks.suite import Suite
 
-SUITE = Suite("envs", "environments", {"steps": steps, "tail": tail, "memory": memory}, plots.draw)
+SUITE = Suite("envs", "environments", {"steps": steps, "tail": tail, "memory": memory}, plots.PLOTS)
 
 
 def main(words: list[str] | None = None) -> int:

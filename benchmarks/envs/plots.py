@@ -1,4 +1,4 @@
-"""PNG plots of a record: only of the measures it has."""
+"""PNG plots of the measures, each as suite.py writes it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,18 +25,9 @@ ENDS = {  # name of a series -> colour, line
 }
 
 
-def draw(measures: dict[str, Measure], folder: Path) -> list[Path]:
-    """Writes envs_NAME.png for each measure that has a plot; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, plot in PLOTS.items():
-        if name in measures:
-            written.append(folder / f"envs_{name}.png")
-            plot(measures[name]["series"], written[-1])
-    return written
+def _steps(measure: Measure, path: Path) -> None:
+    series = measure["series"]
 
-
-def _steps(series: dict[str, list[float]], path: Path) -> None:
     def fill(axis) -> None:
         live = series["live"]
         for name, (colour, line, label) in LINES.items():
@@ -51,8 +42,9 @@ def _steps(series: dict[str, list[float]], path: Path) -> None:
     figure(path, 1, fill, width=8.5)
 
 
-def _tail(series: dict[str, list[float]], path: Path) -> None:
+def _tail(measure: Measure, path: Path) -> None:
     """When how many episodes had ended, of the first seed."""
+    series = measure["series"]
 
     def fill(axis) -> None:
         for name, (colour, line) in ENDS.items():
@@ -65,4 +57,4 @@ def _tail(series: dict[str, list[float]], path: Path) -> None:
     figure(path, 1, fill, width=7.0)
 
 
-PLOTS: dict[str, Callable[[dict[str, list[float]], Path], None]] = {"steps": _steps, "tail": _tail}
+PLOTS: dict[str, Callable[[Measure, Path], None]] = {"steps": _steps, "tail": _tail}

@@ -11,7 +11,7 @@ from benchmarks.sandbox import plots
 from benchmarks.sandbox.measures import MEASURES
 from benchmarks.suite import Suite
 
-SUITE = Suite("sandbox", "the sandbox", MEASURES, plots.draw)
+SUITE = Suite("sandbox", "the sandbox", MEASURES, plots.PLOTS)
 
 
 def main(words: list[str] | None = None) -> int:

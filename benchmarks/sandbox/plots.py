@@ -1,21 +1,10 @@
-"""PNG plots of a record: only of the measures it has."""
+"""PNG plots of the measures, each as suite.py writes it."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 Measure = dict[str, Any]  # Measured.to_json() and where it comes from
-
-
-def draw(measures: dict[str, Measure], folder: Path) -> list[Path]:
-    """Writes sandbox_NAME.png for each measure that has a plot; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, plot in PLOTS.items():
-        if name in measures:
-            written.append(folder / f"sandbox_{name}.png")
-            plot(measures[name], written[-1])
-    return written
 
 
 def _calls(measure: Measure, path: Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.envs import memory, plots, recall_loop, steps, tail, task
+from benchmarks.envs import memory, recall_loop, steps, tail, task
+from benchmarks.envs.__main__ import SUITE
 from benchmarks.envs.peers import peer, process
 from benchmarks.sandbox import clients
 from benchmarks.sandbox.cores import FIRST
@@ -152,7 +153,7 @@ def test_an_episode_that_has_called_weighs_more_than_one_that_has_not(measured):
 
 
 def test_plots_are_drawn_of_a_record(measured, tmp_path):
-    drawn = plots.draw({"tail": measured("tail").to_json()}, tmp_path)
+    drawn = SUITE.draw({"tail": measured("tail").to_json()}, tmp_path)
     assert [path.name for path in drawn] == ["envs_tail.png"] and drawn[0].stat().st_size > 1000
 
 
