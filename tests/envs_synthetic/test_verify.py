@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from sound import BADGE, BADGE_CALLS, BADGES, BADGES_SOURCE, OWNER, tool
 
 from envs_synthetic.play import Trusted
 from envs_synthetic.verify import CHECKS, soundness
@@ -11,44 +12,13 @@ from recall_env.check.signature import disagreements
 from recall_env.task import Solution, Task
 from recall_env.tool_call import ToolCall
 
-SOURCE = '''
-OWNERS = {"lamp": "Ana", "desk": "Ben"}
-BADGES = {"Ana": "k47", "Ben": "m12"}
-
-def find_owner(item: str):
-    """Owner of an item."""
-    if item not in OWNERS:
-        raise KeyError(f"no item {item!r}")
-    return {"owner": OWNERS[item]}
-
-def find_badge(person: str):
-    """Badge of a person."""
-    return {"badge": BADGES[person]}
-'''
-
-
-def schema(name: str, parameter: str, kind: str = "string") -> dict:
-    parameters = {"type": "object", "properties": {parameter: {"type": kind}}, "required": [parameter]}
-    return {"type": "function", "function": {"name": name, "description": f"{name}.", "parameters": parameters}}
-
-
-OWNER, BADGE = schema("find_owner", "item"), schema("find_badge", "person")
-CALLS = (ToolCall("find_owner", {"item": "lamp"}), ToolCall("find_badge", {"person": "Ana"}))
-SOUND = Task(
-    id="badge",
-    question="What is the badge of the owner of the lamp?",
-    source=SOURCE,
-    schemas=(OWNER, BADGE),
-    ground_truth=("k47",),
-    solution=Solution(CALLS, "k47"),
-    extra={"solution": {"answer_at": ["badge"]}},
-)
+SOUND = replace(BADGES, n_calls=None, extra={"solution": {"answer_at": ["badge"]}})
 DESK = ToolCall("find_owner", {"item": "desk"})
 SHORTCUT = "\ndef badge_of_owner(item: str):\n    return BADGES[OWNERS[item]]\n"
 
 # The same, where the tools must also be left with the badge marked as lent: the last call does it, and says no truth.
 STATE_SOURCE = (
-    SOURCE
+    BADGES_SOURCE
     + '''
 LENT = []
 
@@ -61,18 +31,18 @@ def final_state():
     return LENT
 '''
 )
-LENDS = (*CALLS, ToolCall("lend", {"badge": "k47"}))
+LENDS = (*BADGE_CALLS, ToolCall("lend", {"badge": "k4711"}))
 STATEFUL = replace(
     SOUND,
     question="Lend the badge of the owner of the lamp. Which is it?",
     source=STATE_SOURCE,
-    schemas=(OWNER, BADGE, schema("lend", "badge")),
-    solution=Solution(LENDS, "k47"),
-    final_state=["k47"],
+    schemas=(OWNER, BADGE, tool("lend", badge="string")),
+    solution=Solution(LENDS, "k4711"),
+    final_state=["k4711"],
 )
 LOOK = {"type": "function", "function": {"name": "final_state", "description": "Look.", "parameters": {}}}
 STATE_DEFECTS = {
-    "another state": {"final_state": ["m12"]},
+    "another state": {"final_state": ["m1288"]},
     "a state that is there at once": {
         "source": STATE_SOURCE.replace("LENT.append(badge)", "pass").replace('"lent": len(LENT)', '"lent": 1'),
         "final_state": [],
@@ -84,45 +54,55 @@ STATE_DEFECTS = {
 
 DEFECTS = {
     "no gold solution": ("schema", {"solution": None}),
-    "a gold call to an unknown tool": ("schema", {"solution": Solution((*CALLS, ToolCall("pay", {})), "k47")}),
+    "a gold call to an unknown tool": ("schema", {"solution": Solution((*BADGE_CALLS, ToolCall("pay", {})), "k4711")}),
     "a gold argument of the wrong type": (
         "schema",
-        {"solution": Solution((ToolCall("find_owner", {"item": 3}),), "k47")},
+        {"solution": Solution((ToolCall("find_owner", {"item": 3}),), "k4711")},
     ),
-    "parameters that are no JSON Schema": ("schema", {"schemas": (schema("find_owner", "item", "strnig"), BADGE)}),
-    "a source that is not Python": ("signature", {"source": SOURCE + "\ndef ("}),
-    "a tool without a function": ("signature", {"schemas": (OWNER, BADGE, schema("pay", "sum"))}),
-    "another parameter name": ("signature", {"schemas": (OWNER, BADGE), "source": SOURCE.replace("person", "who")}),
-    "another parameter type": ("signature", {"source": SOURCE.replace("item: str", "item: int")}),
-    "a required parameter with a default": ("signature", {"source": SOURCE.replace("item: str", "item: str = ''")}),
-    "a source that does not load": ("derivation", {"source": SOURCE + "\n1 / 0\n"}),
-    "a gold call that fails": ("derivation", {"source": SOURCE.replace('"lamp"', '"sofa"')}),
-    "an asserted truth": ("derivation", {"ground_truth": ("k48",), "solution": Solution(CALLS, "k48")}),
+    "parameters that are no JSON Schema": ("schema", {"schemas": (tool("find_owner", item="strnig"), BADGE)}),
+    "a source that is not Python": ("signature", {"source": BADGES_SOURCE + "\ndef ("}),
+    "a tool without a function": ("signature", {"schemas": (OWNER, BADGE, tool("pay", sum="string"))}),
+    "another parameter name": (
+        "signature",
+        {"schemas": (OWNER, BADGE), "source": BADGES_SOURCE.replace("person", "who")},
+    ),
+    "another parameter type": ("signature", {"source": BADGES_SOURCE.replace("item: str", "item: int")}),
+    "a required parameter with a default": (
+        "signature",
+        {"source": BADGES_SOURCE.replace("item: str", "item: str = ''")},
+    ),
+    "a source that does not load": ("derivation", {"source": BADGES_SOURCE + "\n1 / 0\n"}),
+    "a gold call that fails": ("derivation", {"source": BADGES_SOURCE.replace('"lamp"', '"sofa"')}),
+    "an asserted truth": ("derivation", {"ground_truth": ("k48",), "solution": Solution(BADGE_CALLS, "k48")}),
     "an answer at no place": ("derivation", {"extra": {"solution": {"answer_at": ["number"]}}}),
     "results that differ": (
         "derivation",
-        {"source": "import uuid\n" + SOURCE.replace('{"badge":', '{"nonce": uuid.uuid4().hex, "badge":')},
+        {"source": "import uuid\n" + BADGES_SOURCE.replace('{"badge":', '{"nonce": uuid.uuid4().hex, "badge":')},
     ),
-    "a look at the machine": ("source", {"source": "import os\n" + SOURCE}),
+    "a look at the machine": ("source", {"source": "import os\n" + BADGES_SOURCE}),
     "a result too long to read": (
         "derivation",
-        {"source": SOURCE.replace('{"badge":', '{"story": "x" * 200, "badge":')},
+        {"source": BADGES_SOURCE.replace('{"badge":', '{"story": "x" * 200, "badge":')},
     ),
-    "the truth in the question": ("leak", {"question": SOUND.question + " It is not K47."}),
-    "the truth in a docstring": ("leak", {"source": SOURCE.replace("Badge of a person", "Badge such as k47")}),
-    "the truth in a schema": ("leak", {"schemas": (OWNER, BADGE | {"example": "k47"})}),
+    "the truth in the question": ("leak", {"question": SOUND.question + " It is not K4711."}),
+    "the truth in a docstring": ("leak", {"source": BADGES_SOURCE.replace("Badge of a person", "Badge such as k4711")}),
+    "the truth in a schema": ("leak", {"schemas": (OWNER, BADGE | {"example": "k4711"})}),
     "an argument from nowhere": ("copied", {"question": "What is the badge of the owner of the light?"}),
     "one call that tells all": (
         "single_call",
-        {"source": SOURCE + SHORTCUT, "schemas": (OWNER, BADGE, schema("badge_of_owner", "item"))},
+        {"source": BADGES_SOURCE + SHORTCUT, "schemas": (OWNER, BADGE, tool("badge_of_owner", item="string"))},
     ),
     "a call that changes nothing": (
         "needed",
-        {"solution": Solution((DESK, *CALLS), "k47"), "question": SOUND.question + " Or of the desk?"},
+        {"solution": Solution((DESK, *BADGE_CALLS), "k4711"), "question": SOUND.question + " Or of the desk?"},
     ),
     "a hard-coded answer": (
         "data",
-        {"source": SOURCE.replace('return {"badge": BADGES[person]}', 'BADGES[person]\n    return {"badge": "k47"}')},
+        {
+            "source": BADGES_SOURCE.replace(
+                'return {"badge": BADGES[person]}', 'BADGES[person]\n    return {"badge": "k4711"}'
+            )
+        },
     ),
 }
 
@@ -158,8 +138,8 @@ def test_a_planted_defect_of_the_final_state_is_found(defect, shared_jail):
 
 
 def test_what_the_tools_are_left_in_is_said_beside_what_the_row_expects():
-    (finding, *_) = soundness(replace(STATEFUL, final_state=["m12"]), Trusted())
-    assert finding.text == 'the gold calls leave the state ["k47"], the row expects ["m12"]'
+    (finding, *_) = soundness(replace(STATEFUL, final_state=["m1288"]), Trusted())
+    assert finding.text == 'the gold calls leave the state ["k4711"], the row expects ["m1288"]'
 
 
 def test_a_call_that_only_the_state_needs_is_needed():
@@ -174,33 +154,38 @@ def test_planted_defects_are_found_in_the_jail_too(shared_jail):
 
 
 def test_a_declared_failure_is_no_finding_and_an_undeclared_one_is():
-    flaky = SOURCE.replace("    return {", "    if not BUSY.pop():\n        raise OSError('retry')\n    return {", 1)
+    flaky = BADGES_SOURCE.replace(
+        "    return {", "    if not BUSY.pop():\n        raise OSError('retry')\n    return {", 1
+    )
     flaky = "BUSY = [True, False]\n" + flaky
-    calls = (CALLS[0], *CALLS)
-    task = replace(SOUND, source=flaky, solution=Solution(calls, "k47"))
+    calls = (BADGE_CALLS[0], *BADGE_CALLS)
+    task = replace(SOUND, source=flaky, solution=Solution(calls, "k4711"))
     assert found(task) == {"derivation"}
     assert found(replace(task, extra={**SOUND.extra, "calls": [{"fails": True}, {}, {}]})) == set()
 
 
 def test_without_a_place_the_answer_is_the_only_value_of_the_last_result():
     assert found(replace(SOUND, extra={})) == set()
-    two = SOURCE.replace('{"badge":', '{"room": 1, "badge":')
+    two = BADGES_SOURCE.replace('{"badge":', '{"room": 1, "badge":')
     assert found(replace(SOUND, extra={}, source=two)) == {"derivation"}
 
 
 def test_state_is_data_too():
-    source = SOURCE.replace('{"Ana": "k47", "Ben": "m12"}', "{}") + "\ndef setup(state):\n    BADGES.update(state)\n"
-    task = replace(SOUND, source=source, state={"Ana": "k47", "Ben": "m12"})
+    source = (
+        BADGES_SOURCE.replace('{"Ana": "k4711", "Ben": "m1288"}', "{}")
+        + "\ndef setup(state):\n    BADGES.update(state)\n"
+    )
+    task = replace(SOUND, source=source, state={"Ana": "k4711", "Ben": "m1288"})
     assert found(task) == set()
-    _, changed = next(mutations(source, task.state, "k47", set(task.tool_names)))
-    assert changed == {"Ana": "k47x", "Ben": "m12"}
+    _, changed = next(mutations(source, task.state, "k4711", set(task.tool_names)))
+    assert changed == {"Ana": "k4711x", "Ben": "m1288"}
 
 
 def test_an_answer_that_is_added_up_moves_when_a_summand_does():
     source = 'PRICES = {"lamp": 214, "desk": 391}\n'
     source += "def price(item: str):\n    return PRICES[item]\n\ndef total(values: list):\n    return sum(values)\n"
     values = {"type": "object", "properties": {"values": {"type": "array"}}, "required": ["values"]}
-    schemas = (schema("price", "item"), {"type": "function", "function": {"name": "total", "parameters": values}})
+    schemas = (tool("price", item="string"), {"type": "function", "function": {"name": "total", "parameters": values}})
     calls = (
         ToolCall("price", {"item": "lamp"}),
         ToolCall("price", {"item": "desk"}),
@@ -216,10 +201,13 @@ def test_a_number_that_is_no_json_and_many_arguments_are_looked_at_without_falli
     many = {f"a{i}": {"type": "string"} for i in range(12)}
     parameters = {"type": "object", "properties": many, "required": list(many)}
     wide = {"type": "function", "function": {"name": "wide", "description": "Wide.", "parameters": parameters}}
-    source = SOURCE.replace("k47", "007") + f"\ndef wide({', '.join(f'{name}: str' for name in many)}):\n    return 1\n"
-    truth = {"ground_truth": ("007",), "solution": Solution(CALLS, "007")}
+    source = (
+        BADGES_SOURCE.replace("k4711", "007")
+        + f"\ndef wide({', '.join(f'{name}: str' for name in many)}):\n    return 1\n"
+    )
+    truth = {"ground_truth": ("007",), "solution": Solution(BADGE_CALLS, "007")}
     assert found(replace(SOUND, source=source, schemas=(OWNER, BADGE, wide), **truth)) == set()
 
 
 def test_an_async_tool_is_a_function_too():
-    assert list(disagreements("async def look(item: str): return 1", [schema("look", "item")])) == []
+    assert list(disagreements("async def look(item: str): return 1", [tool("look", item="string")])) == []

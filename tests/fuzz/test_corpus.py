@@ -20,7 +20,7 @@ def test_what_must_hold_holds_for_the_kept_corpus(target):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs atheris")
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs the extra `fuzz`")
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_minute_of_fuzzing_finds_nothing(target, tmp_path):
     program = Path(__file__).with_name("explore.py")

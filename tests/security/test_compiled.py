@@ -9,28 +9,17 @@ import marshal
 from unittest import mock
 
 import pytest
+from scene import SOURCES
 
 from recall_env.sandbox import JailPool, episode
 
-SOURCE = '''
-import os, socket, stat, sys
-
-def _nonce():
-    frame = sys._getframe()
-    while frame is not None:
-        if isinstance(frame.f_locals.get("request"), dict):
-            return frame.f_locals["request"]["nonce"]
-        frame = frame.f_back
+SOURCE = (
+    SOURCES["wire"]
+    + '''
 
 def forge(code):
     """In the guest's place: this is the code of my source."""
-    import json
-    for fd in range(3, 64):
-        try:
-            if stat.S_ISSOCK(os.fstat(fd).st_mode):
-                socket.socket(fileno=os.dup(fd)).send(json.dumps({"nonce": _nonce(), "code": code}).encode())
-        except OSError:
-            continue
+    _wire().send(json.dumps({"nonce": _nonce(), "code": code}).encode())
 
 def setup(state):
     if state:
@@ -39,6 +28,7 @@ def setup(state):
 def who():
     return "the source"
 '''
+)
 FORGED = base64.b64encode(
     marshal.dumps(compile("def who():\n    return 'somebody else'\n", "<tools>", "exec"))
 ).decode()
