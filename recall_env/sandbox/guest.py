@@ -35,15 +35,23 @@ MODULE = "__task__"
 FILE = "<tools>"
 MESSAGE_CHARS = 1000
 CODE_FRAME_BYTES = 256  # of a frame with code, what is not the code
+read = json.JSONDecoder().raw_decode  # text -> value, end; json.loads looks for more that the host never sends
+DATA = frozenset({dict, list, str, int, float, bool, type(None)})  # to tell these apart from coroutines is quick
 
 
 class Printed(io.TextIOBase):
-    """What a call prints, kept up to a limit: a tool that prints for ever must not fill the memory."""
+    """What a call prints, kept up to a limit: a tool that prints for ever must not fill the memory.
+
+    One for the whole episode, for a source may keep it, as `logging.StreamHandler(sys.stdout)` does.
+    """
 
     def __init__(self, limit_chars: int) -> None:
         self.limit_chars = limit_chars
         self.parts: list[str] = []
         self.chars = 0
+
+    def begin_call(self, limit_chars: int) -> None:
+        self.limit_chars, self.parts, self.chars = limit_chars, [], 0
 
     def writable(self) -> bool:
         return True
@@ -69,6 +77,7 @@ class Tools:
         self.given_code: str | None = document.pop("code")
         self.shares_code = self.given_code is not None
         self.on_compiled = on_compiled
+        self.printed = Printed(0)
         self.fresh = document["mode"] == "fresh"
         self.code: types.CodeType | None = None
         self.source: str = document["source"]
@@ -117,7 +126,7 @@ class Tools:
 
     def finish(self, value: Any) -> Any:
         """The value, awaited on the episode's one event loop when it is a coroutine."""
-        if not asyncio.iscoroutine(value):
+        if type(value) in DATA or not asyncio.iscoroutine(value):
             return value
         if self.loop is None:
             self.loop = asyncio.Runner()
@@ -170,14 +179,15 @@ class Reply:
         rest = '"stdout":"","error_type":null,"error_message":null'
         if self.stdout or self.error_type is not None:
             told = {"stdout": self.stdout, "error_type": self.error_type, "error_message": self.error_message}
-            rest = values.as_json(told)[1:-1]
+            rest = wire.as_ascii(told)[1:-1]
         return f'{{"nonce":"{nonce}","status":"{self.status}","value":{self.value},{rest}}}'
 
 
 def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> Reply:
     """Run one request. A tool can raise anything, BaseException included."""
     limit_bytes, loads = limits["output_bytes"], request["op"] == "load"
-    reply, printed = Reply(), Printed(limit_bytes)
+    reply, printed = Reply(), tools.printed
+    printed.begin_call(limit_bytes)
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = printed, UNSEEN
     try:
@@ -190,7 +200,7 @@ def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> Rep
             if len(reply.value) > limit_bytes:
                 is_text = reply.value.startswith('"')
                 told, overflow = values.cut(json.loads(reply.value) if is_text else reply.value, limit_bytes)
-                reply.value = values.as_json(told)
+                reply.value = wire.as_ascii(told)
                 reply.status = "output_truncated" if overflow else "ok"
     except MemoryError:
         reply.fail("out_of_memory", "MemoryError", "the tool ran out of memory")
@@ -228,8 +238,9 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
         text = base64.b64encode(code).decode() if fits else ""
         sock.send(wire.encode({"nonce": nonce, "code": text}, frame_bytes))
 
-    while payload := wire.receive(sock, frame_bytes):
-        request = json.loads(payload)
+    room = wire.make_room(frame_bytes)
+    while size := sock.recv_into(room):
+        request, _ = read(str(room[:size], "ascii"))
         nonce = request["nonce"]
         if request["op"] == "load":
             text.append(request["text"])

@@ -25,7 +25,7 @@ def _attributes(slice_ns: int) -> ctypes.Array:
     return ctypes.create_string_buffer(struct.pack(ATTR_FORM, size, 0, 0, 0, 0, slice_ns, 0, 0))
 
 
-_short, _long = _attributes(SHORT_NS), _attributes(LONG_NS)
+_short, _long, _usual = _attributes(SHORT_NS), _attributes(LONG_NS), _attributes(0)
 
 
 def begin_tool() -> None:
@@ -36,3 +36,8 @@ def begin_tool() -> None:
 def end_tool() -> None:
     """The answer is there: what comes next is short again."""
     _syscall(_number, 0, _short, 0)
+
+
+def end_play() -> None:
+    """This was no episode: back to what all other processes have."""
+    _syscall(_number, 0, _usual, 0)

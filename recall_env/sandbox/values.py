@@ -24,17 +24,14 @@ class ResultError(Exception):
     """A tool's return value is not data that JSON can carry."""
 
 
-as_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # made once: dumps makes one for each call
-
-
 def written(value: Any) -> str:
     """`value` as JSON text; ResultError for what is no data. Most values are data already, and written as they are."""
     try:
-        text = as_json(value)
+        text = wire.as_ascii(value)
     except (TypeError, ValueError, RecursionError):  # no data as it stands, NaN, or a circle
-        return as_json(plain(value))
+        return wire.as_ascii(plain(value))
     # A bracket in a text is counted too: one look too many.
-    return text if text.count("[") + text.count("{") <= MAX_VALUE_DEPTH else as_json(plain(value))
+    return text if text.count("[") + text.count("{") <= MAX_VALUE_DEPTH else wire.as_ascii(plain(value))
 
 
 def plain(value: Any, depth: int = 0) -> Any:

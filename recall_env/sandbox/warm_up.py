@@ -4,13 +4,16 @@ CPython rewrites code for the types it meets, and does so in memory that every e
 itself.
 """
 
-import base64
+import json
 import linecache
+import socket
 import sys
 from typing import Any
 
 import guest
-import wire
+import turns
+
+PLAYED = 3  # times each call, in each mode
 
 SOURCE = '''
 import dataclasses, datetime, enum, json, math, random, re
@@ -61,16 +64,22 @@ def look_up(item: str, count: int = 1) -> dict:
 
 
 def play_once(limits: dict[str, Any]) -> None:
-    """Play a small episode in this process, and forget it."""
+    """Play a small episode of each kind in this process, and forget it."""
     sources = dict(linecache.cache)
     for mode in ("stateful", "fresh"):
-        document = {"source": SOURCE, "code": None, "state": {"a": 1}, "mode": mode, "services": []}
-        tools = guest.Tools(document, base64.b64encode)
-        replies = [guest.answer(tools, {"op": "load"}, limits)]
-        for arguments in ({"item": "a"}, {"item": "b", "count": 2}, {"item": "?"}, {"wrong": 1}) * 3:
-            replies.append(guest.answer(tools, {"op": "call", "name": "look_up", "arguments": arguments}, limits))
-        for reply in replies:
-            wire.decode(reply.text("0").encode("ascii"), (wire.REPLY_KEYS,), limits["frame_bytes"])
+        document = {
+            "source": SOURCE, "code": None, "send_code": True, "state": {"a": 1}, "mode": mode, "services": [],
+        }  # fmt: skip
+        requests = [{"op": "load", "text": json.dumps(document), "more": False}]
+        for arguments in ({"item": "a"}, {"item": "b", "count": 2}, {"item": "?"}, {"wrong": 1}) * PLAYED:
+            requests.append({"op": "call", "name": "look_up", "arguments": arguments})
+        host, sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with host, sock:
+            for request in requests:
+                host.send(json.dumps({"nonce": "0", **request}).encode())
+            host.shutdown(socket.SHUT_WR)
+            guest.serve(sock, 0, limits)
+    turns.end_play()
     linecache.cache.clear()
     linecache.cache.update(sources)
     del sys.modules[guest.MODULE]

@@ -14,6 +14,8 @@ import re
 import select
 import socket
 import threading
+from collections.abc import Callable
+from json import encoder
 from typing import Any
 
 MAX_DEPTH = 64  # of nested arrays and objects in one frame
@@ -38,10 +40,27 @@ class WireError(Exception):
     """The other side broke the protocol; its text says how."""
 
 
+def writer(*, ensure_ascii: bool) -> Callable[[Any], str]:
+    """A function that writes a value as JSON without spaces. It raises TypeError for what is no JSON data, ValueError
+    for NaN, and RecursionError for what nests too deeply or holds itself.
+
+    `JSONEncoder.encode` makes a new encoder of the C library's for each value, in as much time as a small one takes.
+    """
+    slow = json.JSONEncoder(ensure_ascii=ensure_ascii, check_circular=False, allow_nan=False, separators=(",", ":"))
+    if encoder.c_make_encoder is None:
+        return slow.encode
+    text = encoder.encode_basestring_ascii if ensure_ascii else encoder.encode_basestring
+    chunks = encoder.c_make_encoder(None, slow.default, text, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+as_ascii = writer(ensure_ascii=True)
+
+
 def encode(frame: dict[str, Any], limit_bytes: int) -> bytes:
     """ASCII JSON. Raises WireError when it is longer than `limit_bytes` or not plain finite JSON data."""
     try:
-        payload = _ENCODER.encode(frame).encode("ascii")
+        payload = as_ascii(frame).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"frame is not plain JSON data: {error}") from error
     if len(payload) > limit_bytes:
@@ -91,14 +110,18 @@ def receive(sock: socket.socket, limit_bytes: int) -> bytes:
     """One datagram; b"" when the other side is gone. A longer one or one with descriptors attached is a WireError."""
     room = getattr(_rooms, "room", None)
     if room is None or len(room) < limit_bytes:
-        # Kept, because to allocate one costs more than to fill it; a mapping, because a bytearray touches all of it.
-        room = _rooms.room = memoryview(mmap.mmap(-1, limit_bytes, PRIVATE))
+        room = _rooms.room = make_room(limit_bytes)
     size, _, flags, _ = sock.recvmsg_into([room[:limit_bytes]])
     if flags & CUT:
         raise WireError(f"frame is longer than {limit_bytes} bytes")
     if flags & CUT_DESCRIPTORS:
         raise WireError("frame came with descriptors attached")
     return bytes(room[:size])
+
+
+def make_room(size: int) -> memoryview:
+    """For datagrams, to be kept: to make one costs more than to fill it. A bytearray would touch all of it."""
+    return memoryview(mmap.mmap(-1, size, PRIVATE))
 
 
 def wait(sock: socket.socket, event: int, timeout_s: float) -> None:
@@ -136,8 +159,7 @@ def _listed(keys: frozenset[str]) -> str:
     return ", ".join(sorted(keys))
 
 
-# Made once: json.dumps and json.loads with options make new ones at every call.
-_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+# Made once: json.loads with options makes a new one at every call.
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 

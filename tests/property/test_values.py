@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 SANDBOX = Path(__file__).parents[2] / "recall_env" / "sandbox"
 sys.path.append(str(SANDBOX))  # the jail's own modules are imported beside each other
 import values  # noqa: E402
+import wire  # noqa: E402
 
 sys.path.remove(str(SANDBOX))
 
@@ -64,7 +65,7 @@ def said(write, value):
 
 @given(VALUES)
 def test_the_quick_way_writes_what_the_slow_way_does(value):
-    assert said(values.written, value) == said(lambda each: values.as_json(values.plain(each)), value)
+    assert said(values.written, value) == said(lambda each: wire.as_ascii(values.plain(each)), value)
 
 
 def test_what_nests_too_deep_or_holds_itself_is_refused_by_either():
