@@ -17,7 +17,7 @@ __all__ = ["EXTRACTORS", "boxed", "same_answer", "token_f1", "whole_text"]
 _BOX = "\\boxed{"
 # An escaped brace opens and closes nothing; of two backslashes before "boxed{" the second is the box's.
 _BRACES = re.compile(r"\\boxed\{|\\(?!\\boxed\{).|[{}]", re.DOTALL)
-_THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_THINK, _END_THINK = "<think>", "</think>"
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|operatorname|mbox)\s*\{([^{}]*)\}")
 _NESTED_TEXT = 4  # levels of \text{\textbf{...}} that are taken off
 _LATEX_SPACE = re.compile(r"\\[,;:! ]|\\quad|\\qquad|~")
@@ -29,10 +29,17 @@ _YES_NO = ("yes", "no", "noanswer")
 
 def without_thinking(text: str) -> str:
     """The text outside <think> blocks. A block that was opened in the prompt, or never closed, counts as one."""
-    close, start = text.find("</think>"), text.find("<think>")
+    start, close = text.find(_THINK), text.find(_END_THINK)
     if close >= 0 and (start < 0 or close < start):
-        text = text[close + len("</think>") :]
-    return _THINK.sub("", text)
+        text = text[close + len(_END_THINK) :]
+        start = text.find(_THINK)
+    outside, end = [], 0
+    while start >= 0:
+        outside.append(text[end:start])
+        close = text.find(_END_THINK, start)
+        end = close + len(_END_THINK) if close >= 0 else len(text)
+        start = text.find(_THINK, end)
+    return "".join([*outside, text[end:]])
 
 
 def boxed(text: str) -> str | None:

@@ -3,12 +3,14 @@
 Not here: what a call looks like in text (dialect/), turns and rewards (env.py), the jail (sandbox/).
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recall_env.errors import SandboxFailure, SandboxUnavailable
+from recall_env.in_pieces import Pieces, in_one
 from recall_env.nearest import did_you_mean, listed
 from recall_env.sandbox import wire
 from recall_env.sandbox.broker import Broker
@@ -57,13 +59,8 @@ def blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
 
 def call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
     """An entry of info["tool_calls"]; it shares nothing with the episode."""
-    return {
-        "index": index,
-        "call_id": call.call_id,
-        "name": call.name,
-        "arguments": copied(call.arguments),
-        **result_info(result),
-    }
+    said = {"index": index, "call_id": call.call_id, "name": call.name, "arguments": copied(call.arguments)}
+    return said | result_info(result)
 
 
 def result_info(result: ToolResult) -> dict[str, Any]:
@@ -75,7 +72,8 @@ def result_info(result: ToolResult) -> dict[str, Any]:
 
 
 class ToolRunner:
-    """Runs the calls of one episode. A session is opened at the first call that passes its checks."""
+    """Runs the calls of one episode, in pieces (in_pieces.py). A session is opened at the first call that passes its
+    checks."""
 
     def __init__(
         self,
@@ -98,18 +96,19 @@ class ToolRunner:
         self._names = (*self._parameters, *others)
         self._broker = broker
         self._session: Session | None = None
+        self._call_in_pieces: Callable[..., Pieces[ToolResult]]  # of the session
         self._done: list[tuple[ToolCall, ToolResult]] = []  # what reached the session, for a replay
 
-    def run(self, call: ToolCall) -> ToolResult:
+    def run(self, call: ToolCall) -> Pieces[ToolResult]:
         """What the call came to. After a broken jail the episode is replayed once in a new one.
 
         Raises EnvError when the source does not load, SandboxUnavailable when this machine has no jail, and
         SandboxFailure when the second jail broke too or does not repeat what the first one answered.
         """
         refusal = self._refusal(call)
-        return self._reach(call) if refusal is None else refusal
+        return refusal if refusal is not None else (yield from self._reach(call))
 
-    def look(self, function: str) -> ToolResult:
+    def look(self, function: str) -> Pieces[ToolResult]:
         """What a function of the source returns that the model is not shown: for rubrics, after the last turn.
 
         Raises what `run` raises.
@@ -122,15 +121,15 @@ class ToolRunner:
         if session is not None:
             session.close()
 
-    def _reach(self, call: ToolCall) -> ToolResult:
+    def _reach(self, call: ToolCall) -> Pieces[ToolResult]:
         try:
-            result = self._call(call)
+            result = yield from self._call(call)
         except SandboxUnavailable:
             raise
         except SandboxFailure:
             self._telemetry.infra_retries += 1
-            self._replay()
-            result = self._call(call)
+            yield from self._replay()
+            result = yield from self._call(call)
         self._done.append((call, result))
         return result
 
@@ -149,23 +148,24 @@ class ToolRunner:
                 return ToolResult("invalid_arguments", error_message=error)
         return None
 
-    def _call(self, call: ToolCall) -> ToolResult:
+    def _call(self, call: ToolCall) -> Pieces[ToolResult]:
         if self._session is None:
             start = time.perf_counter()
-            self._session = self._open()
+            self._session = yield from self._open()
+            self._call_in_pieces = _in_pieces(self._session, "call")
             self._telemetry.open_s.append(time.perf_counter() - start)
         start = time.perf_counter()
         try:
-            result = self._session.call(call.name, call.arguments)
+            result = yield from self._call_in_pieces(call.name, call.arguments)
         finally:
             self._telemetry.call_s.append(time.perf_counter() - start)
         if result.status == "sandbox_failure":
             raise SandboxFailure(result.error_message or "the sandbox failed without a reason")
         return result
 
-    def _open(self) -> Session:
+    def _open(self) -> Pieces[Session]:
         task = self._task
-        return self._open_pool().open(
+        return _in_pieces(self._open_pool(), "open")(
             task.source,
             state=task.state,
             seed=self._seed,
@@ -174,11 +174,15 @@ class ToolRunner:
             services=self._broker.channel(task.services) if self._broker and task.services else None,
         )
 
-    def _replay(self) -> None:
+    def _replay(self) -> Pieces[None]:
         self.close()
         for call, result in self._done:
-            if self._call(call) != result:
+            if (yield from self._call(call)) != result:
                 raise SandboxFailure(f"task {self._task.id}: {call.name} answered differently when replayed")
+
+
+def _in_pieces(owner: Pool | Session, do: str) -> Callable[..., Pieces[Any]]:
+    return getattr(owner, f"{do}_in_pieces", None) or functools.partial(in_one, getattr(owner, do))
 
 
 def _short(name: str) -> str:

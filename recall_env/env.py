@@ -16,6 +16,7 @@ from recall_env.calls import Telemetry, ToolRunner, blame, bounded, call_info, r
 from recall_env.dialect import DIALECTS
 from recall_env.dialect.base import Message, Turn, message_text, readable
 from recall_env.errors import EnvError, JudgeFailure, RecallError, SandboxFailure, SandboxUnavailable, TaskError
+from recall_env.in_pieces import SLOW, Pieces, finish
 from recall_env.nearest import did_you_mean, listed
 from recall_env.packages import rubric_of
 from recall_env.playable import check_playable
@@ -28,6 +29,8 @@ from recall_env.taskset import TaskSet
 from recall_env.tool_call import ToolCall, ToolResult, copied
 
 __all__ = ["SynToolEnv"]
+
+Step = tuple[str, float, bool, bool, dict[str, Any]]  # what `step` returns, as Gymnasium has it
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CHOICES = ("task", "index", "id")
@@ -151,14 +154,14 @@ class SynToolEnv(gym.Env[str, str]):
         )
         self._turns, self._written = [], 0
         messages = self.dialect.start(self._task)
-        self._transcript = copied(messages)
+        self._transcript = messages
         info = self._info(messages, [], None)
         info["tools"] = self.dialect.template_tools(self._task)
         info["seed"] = self._seed
         self._ended = False
         return self.dialect.observation(messages), info
 
-    def step(self, action: str | Message) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str | Message) -> Step:
         """Take one assistant turn. Its calls run in order; a turn without a call is the answer and ends the episode.
 
         action: text; in the openai dialect also an assistant message as a dict, which is the same as its JSON text.
@@ -166,6 +169,10 @@ class SynToolEnv(gym.Env[str, str]):
         jail on this machine) and gymnasium's ResetNeeded. A jail that broke twice ends the episode as void:
         truncated, reward 0, info["valid"] False, no text.
         """
+        return finish(self.step_in_pieces(action))
+
+    def step_in_pieces(self, action: str | Message) -> Pieces[Step]:
+        """The same, for who has more to do than to wait for it: it yields where it waits for a tool (in_pieces.py)."""
         if self._ended or self._task is None or self._runner is None:
             raise gym.error.ResetNeeded("the episode has ended, or none was begun: call reset() first")
         if isinstance(action, Mapping) and self.dialect.takes_messages:
@@ -174,7 +181,7 @@ class SynToolEnv(gym.Env[str, str]):
             raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
         start = time.perf_counter()
         try:
-            return self._step(as_text(action))
+            return (yield from self._step(as_text(action)))
         except EnvError as error:
             self._end()
             where = f"{self._dataset if self._tasks is None else self.tasks.name} task {self._task.id}"
@@ -199,14 +206,14 @@ class SynToolEnv(gym.Env[str, str]):
         """Seconds spent in this episode: open_s, call_s, step_s (lists), and infra_retries."""
         return self._telemetry.to_json()
 
-    def _step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def _step(self, action: str) -> Pieces[Step]:
         turn = self.dialect.parse(action, self._task.extractor)
         said = self.dialect.assistant(action)
         self._transcript.append(said)
         results: list[tuple[ToolCall, ToolResult]] = []
         for call in map(bounded, turn.calls):
             try:
-                results.append((call, self._runner.run(call)))
+                results.append((call, (yield from self._runner.run(call))))
             except SandboxUnavailable:
                 raise
             except SandboxFailure as failure:
@@ -215,15 +222,15 @@ class SynToolEnv(gym.Env[str, str]):
                 return self._void(results, failure)
         self._turns.append(PlayedTurn(said["content"], tuple(results)))
         if not turn.calls:
-            return self._finish([], results, self._answer(turn), "answer")
+            return (yield from self._finish([], results, self._answer(turn), "answer"))
         messages = self.dialect.render(results)
-        self._transcript += copied(messages)
+        self._transcript += messages
         observation = self.dialect.observation(messages)
         self._written += len(action) + len(observation)
         if len(self._turns) >= self.max_turns:
-            return self._finish(messages, results, None, "max_turns")
+            return (yield from self._finish(messages, results, None, "max_turns"))
         if self._over_budget():
-            return self._finish(messages, results, None, "budget")
+            return (yield from self._finish(messages, results, None, "budget"))
         return observation, 0.0, False, False, self._info(messages, results, blame(results))
 
     def _over_budget(self) -> bool:
@@ -245,9 +252,13 @@ class SynToolEnv(gym.Env[str, str]):
         results: list[tuple[ToolCall, ToolResult]],
         answer: str | None,
         termination: Termination,
-    ) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    ) -> Pieces[Step]:
+        state: dict[str, ToolResult] = {}
         try:
-            state = {name: self._runner.look(name) for name in self.rubric.state_functions}
+            for name in self.rubric.state_functions:
+                state[name] = yield from self._runner.look(name)
+            if not self.rubric.instant:
+                yield SLOW
             score = self.rubric.score(Episode(self._task, tuple(self._turns), answer, termination, state))
         except SandboxUnavailable:
             raise
@@ -261,7 +272,7 @@ class SynToolEnv(gym.Env[str, str]):
         observation = self.dialect.observation(messages) if messages else ""
         return observation, score.total, termination == "answer", termination != "answer", info
 
-    def _void(self, results: list[tuple[ToolCall, ToolResult]], failure: RecallError) -> tuple:
+    def _void(self, results: list[tuple[ToolCall, ToolResult]], failure: RecallError) -> Step:
         """The end of an episode that our own fault or a judge's broke. Nothing of it is shown to the model."""
         info = self._info([], results, "infra")
         info["valid"], info["fault"] = False, str(failure)

@@ -1,12 +1,15 @@
-"""EnvPool: many live episodes, each with a thread while it steps. Each advances alone: no barrier, no lock-step.
+"""EnvPool: many live episodes. Each advances alone: no barrier, no lock-step.
 
-A step of an episode waits for its tools, in the jail, with Python's lock released; so threads suffice.
+Their turns are taken in pieces (in_pieces.py): whoever drives the pool goes on with one episode while the tools of all
+others run, with no thread for any of them. What cannot be waited for so has workers: judges, services, and
+environments other than SynToolEnv.
 """
 
-import queue
+import functools
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -14,9 +17,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 
+from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
+from recall_env.in_pieces import SLOW, Pieces, finish, in_one
+from recall_env.waits import Waits
+from recall_env.workers import Workers
 
 __all__ = ["EnvPool", "Event"]
+
+AWAY_S = 0.005  # a driver who has not called for so long is away
+STAND_IN_S = 1.0  # the longest that the stand-in keeps a pool that everybody else has dropped
 
 
 @runtime_checkable
@@ -26,7 +36,7 @@ class Measured(Protocol):
     def telemetry(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Event:
     """What one reset or step came to. After a reset, reward is 0 and nothing has ended.
 
@@ -44,35 +54,40 @@ class Event:
     error: BaseException | None = None
 
 
-Order = tuple[int, Callable[[], Event]]  # a slot, and what is to be done in it
-
-
-def _telemetry(env: gym.Env) -> dict[str, Any]:
-    """Gymnasium's wrappers do not pass methods on, so it is asked of the environment itself."""
-    inner = env.unwrapped
-    return inner.telemetry() if isinstance(inner, Measured) else {}
+@dataclass(slots=True)
+class _Slot:
+    env: gym.Env | None = None
+    in_pieces: bool = False  # is how this environment steps
+    busy: bool = False  # its event has not been handed out
+    work: Pieces[Event] | None = None  # what is under way, unless a worker has it
 
 
 class EnvPool:
-    """`size` environments; at most one operation in flight for each. To be driven from one thread."""
+    """`size` environments; at most one operation in flight for each. To be driven from one thread.
+
+    Work is done in the driver's calls: `send` takes a turn up to its first wait, `recv` goes on with all that need not
+    wait any more. While the driver is away, a thread stands in, so that no tool outlives its time unseen.
+    """
 
     def __init__(self, make_env: Callable[[], gym.Env], size: int, workers: int | None = None):
-        """make_env: called in a worker thread, when a slot is first reset. workers: threads, made when there is work
-        for one more; fewer than `size` (the default) let a slow tool keep others waiting."""
+        """make_env: called in a worker thread, when a slot is first reset. workers: threads for what may take long,
+        made when all others are at work; fewer than `size` (the default) let it keep others of its kind waiting."""
         workers = size if workers is None else workers
         if size < 1 or workers < 1:
             raise RecallError(f"EnvPool: expected size and workers of at least 1, got {size} and {workers}")
         self.size = size
         self._make_env = make_env
-        self._envs: list[gym.Env | None] = [None] * size
-        self._busy = [False] * size
-        self._ready: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._slots = [_Slot() for _ in range(size)]
         self._pending = 0
-        self._closed, self._closing = threading.Event(), threading.Lock()
-        self._waiting: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._workers: list[threading.Thread] = []
-        self._most_workers = min(workers, size)
-        self._dismiss = weakref.finalize(self, _dismiss, self._waiting, self._workers)
+        self._events: deque[Event] = deque()
+        self._written: deque[tuple[int, Future[str]]] = deque()  # turns that were still being written when sent
+        self._waits, self._workers = Waits(), Workers(min(workers, size), "recall-env")
+        self._driving = threading.Lock()  # who holds it may touch slots and waits
+        self._calls = self._calls_seen = 0  # of the driver; of these, what the stand-in has seen
+        self._driver_waits = False  # for the stand-in to leave
+        self._stand_in: threading.Thread | None = None
+        self._needed, self._closed = threading.Event(), threading.Event()  # the stand-in may be; the pool is
+        self._end = weakref.finalize(self, _end, self._closed, self._needed, self._waits)
 
     @property
     def pending(self) -> int:
@@ -81,7 +96,7 @@ class EnvPool:
 
     def env(self, index: int) -> gym.Env | None:
         """The environment of a slot, None before its first reset. Only to be looked at while nothing runs in it."""
-        return self._envs[index]
+        return self._slots[index].env
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode in a slot. Its event comes through recv.
@@ -89,20 +104,28 @@ class EnvPool:
         seed, options: as `SynToolEnv.reset` takes them. Raises RecallError for a slot that is busy or does not exist,
         and when the pool is closed. What the environment raises comes in the event.
         """
-        self._take(index)
-        self._submit(index, lambda: self._reset(index, seed, options))
+        self._arrive()
+        try:
+            self._take(index)
+            self._begin(index, self._reset(index, seed, options))
+        finally:
+            self._driving.release()
 
     def send(self, index: int, action: "str | Future[str]") -> None:
         """Take a turn in a slot. Its event comes through recv. Raises as `reset` does.
 
-        action: the turn, or the Future of one that is still being written, which holds no worker until it is there.
-        What the Future raises is the event's error.
+        action: the turn, or the Future of one that is still being written. What the Future raises is the event's
+        error.
         """
-        self._take(index)
-        if isinstance(action, Future):
-            action.add_done_callback(lambda written: self._submit(index, lambda: self._step(index, written.result())))
-        else:
-            self._submit(index, lambda: self._step(index, action))
+        self._arrive()
+        try:
+            self._take(index)
+            if isinstance(action, Future):
+                action.add_done_callback(functools.partial(self._on_written, index))
+            else:
+                self._begin(index, self._step(index, action))
+        finally:
+            self._driving.release()
 
     def recv(self, min_ready: int = 1, timeout_s: float | None = None) -> list[Event]:
         """The events that are ready, in the order they became so; waits for at least min_ready of them.
@@ -111,32 +134,43 @@ class EnvPool:
         has. min_ready=0 does not wait.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        wanted = min(min_ready, self._pending)
-        events: list[Event] = []
-        while len(events) < self._pending:
-            wait = len(events) < wanted
-            left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            try:
-                events.append(self._ready.get(block=wait, timeout=left if wait else None))
-            except queue.Empty:
-                break
-        self._pending -= len(events)
-        for event in events:
-            self._busy[event.index] = False
-        return events
+        self._arrive()
+        try:
+            if self._closed.is_set():
+                return []
+            wanted = min(min_ready, self._pending)
+            self._go_on(0 if len(self._events) >= wanted else timeout_s)
+            while len(self._events) < wanted and (deadline is None or time.monotonic() < deadline):
+                self._go_on(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            events = [self._events.popleft() for _ in range(len(self._events))]
+            self._pending -= len(events)
+            for event in events:
+                self._slots[event.index].busy = False
+            return events
+        finally:
+            self._driving.release()
 
     def close(self) -> None:
-        """Wait for the operations that run, drop those that wait, close every environment. Harmless twice."""
-        with self._closing:
-            self._closed.set()
-        self._dismiss()
-        for worker in self._workers:
-            worker.join()
-        self._pending = 0  # of what was cancelled no event will come: recv must not wait for it
-        envs, self._envs = self._envs, [None] * self.size
-        for env in envs:
-            if env is not None:
-                env.close()
+        """Wait for what the workers are at, end all other operations, close every environment. Harmless twice."""
+        self._closed.set()
+        self._arrive()
+        try:
+            self._workers.dismiss()
+            slots, self._slots = self._slots, [_Slot() for _ in range(self.size)]
+            for slot in slots:
+                if slot.work is not None:
+                    slot.work.close()
+            self._pending = 0  # of what was ended no event will come: recv must not wait for it
+            self._events.clear()
+        finally:
+            self._driving.release()
+        self._needed.set()
+        if self._stand_in is not None:
+            self._stand_in.join()
+        self._end()
+        for slot in slots:
+            if slot.env is not None:
+                slot.env.close()
 
     def __enter__(self) -> "EnvPool":
         return self
@@ -144,58 +178,136 @@ class EnvPool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _arrive(self) -> None:
+        """The driver calls. Whoever stands in leaves."""
+        self._calls += 1
+        if not self._driving.acquire(blocking=False):
+            self._driver_waits = True
+            self._waits.wake()
+            self._driving.acquire()
+            self._driver_waits = False
+
     def _take(self, index: int) -> None:
         if self._closed.is_set():
             raise RecallError("EnvPool: it is closed")
         if not 0 <= index < self.size:
             raise RecallError(f"EnvPool: no slot {index}; it has {self.size}")
-        if self._busy[index]:
+        slot = self._slots[index]
+        if slot.busy:
             raise RecallError(f"EnvPool: slot {index} is busy; recv its event first")
-        self._busy[index] = True
+        slot.busy = True
         self._pending += 1
 
-    def _submit(self, index: int, operation: Callable[[], Event]) -> None:
-        """From the driver's thread, or from one that has just written a turn."""
-        with self._closing:
-            if self._closed.is_set():
-                return
-            unfinished = self._pending - self._ready.qsize()
-            if len(self._workers) < min(unfinished, self._most_workers):  # no thread that would find nothing to do
-                name, queues = f"recall-env_{len(self._workers)}", (self._waiting, self._ready, self._closed)
-                self._workers.append(threading.Thread(target=_work, args=queues, name=name, daemon=True))
-                self._workers[-1].start()
-            self._waiting.put((index, operation))
-
-    def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Event:
-        env = self._envs[index]
-        if env is None:
-            env = self._envs[index] = self._make_env()
-        observation, info = env.reset(seed=seed, options=options)
+    def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Pieces[Event]:
+        slot = self._slots[index]
+        if not slot.in_pieces:
+            yield SLOW
+        if slot.env is None:
+            slot.env = self._make_env()
+            slot.in_pieces = _steps_in_pieces(slot.env)
+        observation, info = slot.env.reset(seed=seed, options=options)
         return Event(index, observation, info=info)
 
-    def _step(self, index: int, action: str) -> Event:
-        env = self._envs[index]
+    def _step(self, index: int, action: "str | Future[str]") -> Pieces[Event]:
+        slot = self._slots[index]
+        env = slot.env
         if env is None:
             raise RecallError(f"EnvPool: slot {index} was never reset")
-        outcome = env.step(action)
-        return Event(index, *outcome, telemetry=_telemetry(env))
+        if isinstance(action, Future):
+            action = action.result()
+        if slot.in_pieces:
+            return Event(index, *(yield from env.step_in_pieces(action)), telemetry=env.telemetry())
+        outcome = yield from in_one(env.step, action)
+        inner = env.unwrapped  # Gymnasium's wrappers pass no methods on
+        return Event(index, *outcome, telemetry=inner.telemetry() if isinstance(inner, Measured) else {})
 
+    def _on_written(self, index: int, written: "Future[str]") -> None:
+        """From the thread that has just written a turn."""
+        self._written.append((index, written))
+        self._waits.wake()
 
-def _work(
-    waiting: "queue.SimpleQueue[Order | None]", ready: "queue.SimpleQueue[Event]", closed: threading.Event
-) -> None:
-    """One worker. Not a ThreadPoolExecutor's: it makes a future for each step, which takes longer than the step's own
-    work on the host, and nobody here would ask it. Holds no pool, so that one that is dropped can end."""
-    while (order := waiting.get()) is not None and not closed.is_set():
-        index, operation = order
+    def _go_on(self, timeout_s: float | None) -> None:
+        """With all that need not wait any more; waits for the first of it until timeout_s."""
+        while self._written:
+            index, written = self._written.popleft()
+            self._begin(index, self._step(index, written))
+            timeout_s = 0
+        for index in self._waits.ready(timeout_s):
+            self._advance(index)
+
+    def _begin(self, index: int, work: Pieces[Event]) -> None:
+        self._slots[index].work = work
+        self._advance(index)
+
+    def _advance(self, index: int) -> None:
+        """A slot's work up to its next wait, or to its end."""
+        slot = self._slots[index]
         try:
-            event = operation()
+            waiting = next(slot.work)
+            if waiting is SLOW:
+                work, slot.work = slot.work, None
+                self._workers.do(functools.partial(self._finish, index, work))
+            else:
+                self._waits.add(index, waiting)
+                self._need_stand_in()
+        except StopIteration as end:
+            slot.work = None
+            self._events.append(end.value)
         except BaseException as error:  # whatever it is, the driver must hear of it, or recv waits forever
+            slot.work = None
+            self._events.append(Event(index, error=error))
+            if isinstance(error, KeyboardInterrupt):  # meant for the driver, whose thread this is
+                raise
+
+    def _finish(self, index: int, work: Pieces[Event]) -> None:
+        """In a worker."""
+        try:
+            event = finish(work)
+        except BaseException as error:
             event = Event(index, error=error)
-        ready.put(event)
-        del order, operation, event  # or, waiting for the next, it would hold the pool that these hold
+        self._events.append(event)
+        self._waits.wake()
+
+    def _need_stand_in(self) -> None:
+        if not self._needed.is_set():
+            self._needed.set()
+        if self._stand_in is None:
+            shared = weakref.ref(self), self._needed, self._closed
+            self._stand_in = threading.Thread(target=_stand_in, args=shared, name="recall-env-stand-in", daemon=True)
+            self._stand_in.start()
+
+    def _stand_in_once(self) -> None:
+        """Go on for the driver, if he has not called for a while, until he does."""
+        seen, self._calls_seen = self._calls_seen, self._calls
+        if seen != self._calls:
+            return
+        self._needed.clear()
+        if not self._waits.any and not self._written:
+            return
+        self._needed.set()
+        if self._driving.acquire(blocking=False):
+            try:
+                while self._waits.any and not self._driver_waits and not self._closed.is_set():
+                    self._go_on(STAND_IN_S)
+            finally:
+                self._driving.release()
 
 
-def _dismiss(waiting: "queue.SimpleQueue[Order | None]", workers: list[threading.Thread]) -> None:
-    for _ in workers:
-        waiting.put(None)
+def _steps_in_pieces(env: gym.Env) -> bool:
+    """A subclass, or a wrapper, with a `step` of its own has a reason for it; its `reset` may take long."""
+    return isinstance(env, SynToolEnv) and type(env).step is SynToolEnv.step and type(env).reset is SynToolEnv.reset
+
+
+def _stand_in(pool: "weakref.ref[EnvPool]", needed: threading.Event, closed: threading.Event) -> None:
+    while needed.wait() and not closed.wait(AWAY_S):
+        here = pool()
+        if here is None:
+            return
+        here._stand_in_once()
+        del here
+
+
+def _end(closed: threading.Event, needed: threading.Event, waits: Waits) -> None:
+    closed.set()
+    needed.set()
+    waits.close()

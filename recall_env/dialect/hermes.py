@@ -18,6 +18,7 @@ from typing import Any
 
 from recall_env.answer import boxed, without_thinking
 from recall_env.dialect.base import Message, Turn, call_text
+from recall_env.sandbox import wire
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult, copied
@@ -101,7 +102,7 @@ def escaped_json(value: Any) -> str:
     The "<" of anything that could begin one is written \\u003c. "<" stands in JSON only inside strings, so the
     replacement cannot change the value. Lone surrogates, which no UTF-8 file or tokenizer takes, stay escaped.
     """
-    text = _ENCODER.encode(value)
+    text = _as_text(value)
     if "<" in text:
         text = _MARKER.sub(r"\\u003c", text)
     return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -140,10 +141,9 @@ def _untagged_calls(text: str, start: int) -> Iterator[ToolCall]:
 
 def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
     """The call whose content begins at start, and where it stops."""
-    while start < len(text) and text[start].isspace():
-        start += 1
+    start = _SPACE.match(text, start).end()
     close, following = text.find(_CLOSE, start), text.find(_OPEN, start)
-    stop = min((at for at in (close, following) if at >= 0), default=len(text))
+    stop = min(close if close >= 0 else len(text), following if following >= 0 else len(text))
     try:
         value, end = decoded(text, start)
     except NotJson as e:
@@ -210,6 +210,5 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-# Made once: json.dumps with options makes a new one at every call.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_as_text = wire.writer(ensure_ascii=False)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

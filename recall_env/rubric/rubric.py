@@ -58,6 +58,12 @@ class Rubric:
         return sorted({node.function for _, node in tree.walk(self.parts) if isinstance(node, StateEquals)})
 
     @property
+    def instant(self) -> bool:
+        """Whether it scores in a moment, whatever the episode: no judge is asked, and no part is anybody's own."""
+        own = (node for _, node in tree.walk(self.parts) if not isinstance(node, tree.Weighted | tree.Gate))
+        return all(type(node).__module__ == Exact.__module__ for node in own)
+
+    @property
     def full_marks(self) -> float:
         """The reward where each of its parts is 1."""
         return tree.full_marks(self.parts)

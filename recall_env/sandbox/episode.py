@@ -4,8 +4,8 @@ The same for jailed and unjailed tools; where the process comes from is pool.py'
 "ok or not" is the guest's word; a timeout is the host's clock, a death is the kernel's wait status, and anything odd
 on the wire is a violation that ends the episode, so that no stale frame can reach a later call.
 
-A call is `begin`, then `advance` whenever the socket can be read, until a result comes of it; `call` does both and
-waits in between. An event loop drives the same two (aio.py).
+A call is `begin`, then `advance` whenever the socket can be read, until a result comes of it. `call_in_pieces` puts
+these together and `call` waits in between; an event loop drives `begin` and `advance` themselves (aio.py).
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from recall_env.errors import EnvError, SandboxFailure
+from recall_env.in_pieces import SLOW, Pieces, finish
 from recall_env.sandbox import wire
 from recall_env.sandbox.broker import Channel, ServiceReply, ServiceRequest
 from recall_env.sandbox.compiled import CompiledSources
@@ -65,6 +66,7 @@ class Silent:
 
 
 SILENT = Silent()
+Outcome = ToolResult | ServiceRequest | Silent | None  # of one look at the wire; None: nothing yet
 
 
 class Episode:
@@ -126,24 +128,31 @@ class Episode:
         with contextlib.suppress(OSError):  # finish_load finds out what has become of the other side
             self._send_unsent()
 
-    def finish_load(self) -> None:
+    def load_in_pieces(self) -> Pieces[None]:
         """Wait until the source stands; EnvError when it does not, SandboxFailure when we fail."""
         self._deadline = time.monotonic() + self._timeout_s
         try:
             while self._unsent:
+                yield SLOW
                 wire.wait(self._sock, select.POLLOUT, self.remaining_s)
                 self._send_unsent()
-            result = self._await_result()
         except OSError:
-            result = self.settle()
+            outcome: Outcome = SILENT
+        else:
+            outcome = None
+        result = yield from self._result(outcome)
         self._uncompiled = None
         if result.status not in ("ok", "output_truncated"):
             kind = f"{result.error_type}: " if result.error_type else f"{result.status}: "
             raise EnvError(f"tool source does not load: {kind}{result.error_message}")
 
     def call(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult:
-        early = self.begin(name, arguments, timeout_s)
-        return early if early is not None else self._await_result()
+        return finish(self.call_in_pieces(name, arguments, timeout_s))
+
+    def call_in_pieces(
+        self, name: str, arguments: dict[str, Any], timeout_s: float | None = None
+    ) -> Pieces[ToolResult]:
+        return self._result(self.begin(name, arguments, timeout_s))
 
     def begin(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult | None:
         """Send a call; its result at once when it cannot even be sent. Never waits.
@@ -160,9 +169,8 @@ class Episode:
         self._start_clock(limit_s if timeout_s is None else min(timeout_s, limit_s))
         if self._services is not None:
             self._services.begin_call()
-        request = {"nonce": self._nonce, "op": "call", "name": name, "arguments": arguments}
         try:
-            payload = wire.encode(request, self._limits.frame_bytes)
+            payload = wire.encode_call(self._nonce, name, arguments, self._limits.frame_bytes)
         except wire.WireError as error:
             return ToolResult("invalid_arguments", error_type="ValueError", error_message=f"the arguments: {error}")
         try:
@@ -173,18 +181,20 @@ class Episode:
             return self.settle()
         return None
 
-    def advance(self) -> ToolResult | ServiceRequest | Silent | None:
-        """Read what has come. None: nothing yet, wait on `fileno` for `remaining_s`. A ServiceRequest wants `answer`,
-        SILENT wants `settle`. Never waits."""
+    def advance(self) -> Outcome:
+        """Read all that has come. None: nothing yet, wait on `fileno` for `remaining_s`. A ServiceRequest wants
+        `answer`, SILENT wants `settle`. Never waits."""
         try:
-            payload = wire.receive(self._sock, self._limits.frame_bytes)
-            if not payload:
-                return SILENT
-            frame = wire.decode(payload, wire.FROM_GUEST_KEYS, self._limits.frame_bytes)
+            frame: dict[str, Any] = {}
+            while not frame or "code" in frame:
+                if frame:
+                    self._believe_code(frame)
+                payload = wire.receive(self._sock, self._limits.frame_bytes)
+                if not payload:
+                    return SILENT
+                frame = wire.decode(payload, wire.FROM_GUEST_KEYS, self._limits.frame_bytes)
             if "service" in frame:
                 return self._believe_request(frame)
-            if "code" in frame:
-                return self._believe_code(frame)
             result = self._believe(frame, len(payload))
             if not wire.is_quiet(self._sock, self._poll):
                 raise wire.WireError("it answered one call twice")
@@ -200,7 +210,7 @@ class Episode:
             return self._end("out_of_memory", "the tool ran out of memory")
         return result
 
-    def answer(self, reply: ServiceReply) -> ToolResult | Silent | None:
+    def answer(self, reply: ServiceReply) -> Outcome:
         """Send what a service said; None when it is sent. The time it took is not the tool's."""
         self._deadline += reply.waited_s
         frame_bytes = self._limits.frame_bytes
@@ -254,6 +264,11 @@ class Episode:
     def fileno(self) -> int:
         return self._sock.fileno()
 
+    def wait(self) -> None:
+        """Until something has come, or the request under way is late."""
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile: `advance` finds that out
+            self._poll.poll(max(0.0, self.remaining_s) * 1000)
+
     @property
     def alive(self) -> bool:
         """Whether another call may reach the tools, as far as is known."""
@@ -300,19 +315,16 @@ class Episode:
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
 
-    def _await_result(self) -> ToolResult:
-        while True:
-            try:
-                self._poll.poll(max(0.0, self.remaining_s) * 1000)
-            except (OSError, ValueError):
-                return self.settle()
-            outcome = self.advance()
-            if isinstance(outcome, ServiceRequest):
-                outcome = self.answer(self.forward(outcome))
-            if isinstance(outcome, ToolResult):
-                return outcome
-            if outcome is SILENT:
-                return self.settle()
+    def _result(self, outcome: Outcome) -> Pieces[ToolResult]:
+        """outcome: of what was sent just now."""
+        while not isinstance(outcome, ToolResult):
+            if outcome is None:
+                yield self
+                outcome = self.advance()
+            else:
+                yield SLOW
+                outcome = self.settle() if outcome is SILENT else self.answer(self.forward(outcome))
+        return outcome
 
     def _believe(self, frame: dict[str, Any], size: int) -> ToolResult:
         """The frame as a result; WireError for whatever the guest's own code would not have sent."""
@@ -321,13 +333,13 @@ class Episode:
             raise wire.WireError("a reply to another call")
         if not isinstance(frame["status"], str) or frame["status"] not in REPLY_STATUSES:
             raise wire.WireError("a reply with a status that is not the guest's to give")
-        value, stdout = frame["value"], frame["stdout"]
-        for text, chars in ((stdout, limit), (frame["error_type"], 100), (frame["error_message"], 2000)):
-            if not isinstance(text, str | None) or len(text or "") > chars:
+        value, stdout, kind, message = frame["value"], frame["stdout"], frame["error_type"], frame["error_message"]
+        for text, chars in ((stdout, limit), (kind, 100), (message, 2000)):
+            if text is not None and (type(text) is not str or len(text) > chars):
                 raise wire.WireError("a reply with a text that is none, or beyond its limit")
         if len(value) > limit if isinstance(value, str) else size > limit and _json_chars(value) > limit:
             raise wire.WireError("a reply with a value beyond its limit")
-        return ToolResult(frame["status"], value, stdout or "", frame["error_type"], frame["error_message"])
+        return ToolResult(frame["status"], value, stdout or "", kind, message)
 
     def _believe_request(self, frame: dict[str, Any]) -> ServiceRequest:
         if frame["nonce"] != self._nonce:

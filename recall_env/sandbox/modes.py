@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recall_env.errors import SandboxFailure
+from recall_env.in_pieces import SLOW, Pieces, finish
 from recall_env.sandbox.episode import Episode
 from recall_env.sandbox.session import Mode, Session
 from recall_env.tool_call import ToolResult
@@ -14,12 +15,12 @@ from recall_env.tool_call import ToolResult
 Start = Callable[[], Episode]  # an episode whose source is yet to be loaded
 
 
-def open_session(start: Start, source: str, state: Any, mode: Mode) -> Session:
+def open_session(start: Start, source: str, state: Any, mode: Mode) -> Pieces[Session]:
     """A session whose source stands; nothing is left when it does not."""
     if mode == "process":
+        yield SLOW
         return PerCallSession(start, source, state)
-    episode = _begin(start, source, state, mode)
-    return _finish(episode)
+    return (yield from _loaded(_begin(start, source, state, mode)))
 
 
 class PerCallSession:
@@ -30,7 +31,7 @@ class PerCallSession:
 
     def __init__(self, start: Start, source: str, state: Any) -> None:
         self._start, self._source, self._state = start, source, state
-        self._next: Episode | None = _finish(self._begin())
+        self._next: Episode | None = finish(_loaded(self._begin()))
         self._current: Episode | None = None  # in a call
         self._stands = True  # the next one has its source loaded
         self._closed = False
@@ -42,7 +43,7 @@ class PerCallSession:
         self._next = None
         try:
             if not self._stands:
-                episode.finish_load()
+                finish(episode.load_in_pieces())
             result = episode.call(name, arguments, timeout_s)
         finally:
             episode.close()
@@ -52,6 +53,12 @@ class PerCallSession:
         if self._closed and self._next is not None:  # meanwhile, by another thread
             self._next.close()
         return result
+
+    def call_in_pieces(
+        self, name: str, arguments: dict[str, Any], timeout_s: float | None = None
+    ) -> Pieces[ToolResult]:
+        yield SLOW
+        return self.call(name, arguments, timeout_s)
 
     def close(self) -> None:
         """Also from another thread, in the middle of a call, which then fails."""
@@ -74,9 +81,9 @@ def _begin(start: Start, source: str, state: Any, mode: Mode) -> Episode:
     return episode
 
 
-def _finish(episode: Episode) -> Episode:
+def _loaded(episode: Episode) -> Pieces[Episode]:
     try:
-        episode.finish_load()
+        yield from episode.load_in_pieces()
     except BaseException:
         episode.close()
         raise

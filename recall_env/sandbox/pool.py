@@ -14,6 +14,7 @@ import weakref
 from typing import Any, Literal
 
 from recall_env.errors import EnvError, SandboxFailure
+from recall_env.in_pieces import SLOW, Pieces, finish
 from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.compiled import CompiledSources
 from recall_env.sandbox.episode import Episode, wire_pair
@@ -67,9 +68,16 @@ class JailPool:
         mode: Mode = "stateful",
         services: Channel | None = None,
     ) -> Session:
+        return finish(self.open_in_pieces(source, state=state, seed=seed, limits=limits, mode=mode, services=services))
+
+    def open_in_pieces(
+        self, source: str, *, state: Any, seed: int, limits: Limits | None, mode: Mode, services: Channel | None
+    ) -> Pieces[Session]:
         limits = limits or self.limits
         limits.check_ceiling(self.ceiling)
-        return open_session(lambda: self._start(seed, limits, services), source, state, mode)
+        if not all(shard is not None and shard.alive for shard in self._shards):
+            yield SLOW  # to start a jail takes a moment
+        return (yield from open_session(lambda: self._start(seed, limits, services), source, state, mode))
 
     def _start(self, seed: int, limits: Limits, services: Channel | None) -> "JailSession":
         """A session of an episode that the zygote is about to fork, in the jail with the fewest."""
@@ -170,15 +178,15 @@ class JailSession(Episode):
         self._jailed = process
         self._open_by = 0.0
 
-    def finish_load(self) -> None:
+    def load_in_pieces(self) -> Pieces[None]:
         """The wait for the zygote's fork is in it, and not on the source's clock: a queue there is our trouble."""
         self._open_by = time.monotonic() + OPEN_TIMEOUT_S
         try:
-            super().finish_load()
+            yield from super().load_in_pieces()
         except (SandboxFailure, EnvError):
-            self._check_opened()
+            yield from self._check_opened()
             raise
-        self._check_opened()
+        yield from self._check_opened()
 
     def _more_time(self) -> bool:
         opened_at = self._jailed.opened_at
@@ -191,7 +199,9 @@ class JailSession(Episode):
         self._deadline = due
         return True
 
-    def _check_opened(self) -> None:
+    def _check_opened(self) -> Pieces[None]:
+        if not self._jailed.known.is_set():
+            yield SLOW
         if not self._jailed.known.wait(max(0.0, self._open_by - time.monotonic())):
             raise SandboxFailure(f"the jail has not opened an episode within {OPEN_TIMEOUT_S:g} s")
         if self._jailed.pidfd is None:

@@ -1,4 +1,8 @@
-"""Session and Pool: what every backend (jailed, unsafe) provides. One contract suite runs against both."""
+"""Session and Pool: what every backend (jailed, unsafe) provides. One contract suite runs against both.
+
+Those that can be waited for have `call_in_pieces` and `open_in_pieces` too, with the same arguments and results
+(in_pieces.py); `call` and `open` of any other take a thread while they last, where many episodes are played at once.
+"""
 
 from typing import Any, Literal, Protocol
 

@@ -33,7 +33,7 @@ CONTAINERS = (dict, list)
 CUT, CUT_DESCRIPTORS = int(socket.MSG_TRUNC), int(socket.MSG_CTRUNC)  # as enumerations they take a microsecond each
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # or a fork would share it
 _rooms = threading.local()  # a buffer for each thread that receives
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class WireError(Exception):
@@ -59,13 +59,26 @@ as_ascii = writer(ensure_ascii=True)
 
 def encode(frame: dict[str, Any], limit_bytes: int) -> bytes:
     """ASCII JSON. Raises WireError when it is longer than `limit_bytes` or not plain finite JSON data."""
+    return _within(limit_bytes, _written(frame))
+
+
+def encode_call(nonce: str, name: str, arguments: dict[str, Any], limit_bytes: int) -> bytes:
+    """`encode` of a call (REQUEST_KEYS), put together here: of what makes a frame, the arguments alone are new."""
+    text = f'{{"nonce":"{nonce}","op":"call","name":{_written(name)},"arguments":{_written(arguments)}}}'
+    return _within(limit_bytes, text)
+
+
+def _written(value: Any) -> str:
     try:
-        payload = as_ascii(frame).encode("ascii")
+        return as_ascii(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"frame is not plain JSON data: {error}") from error
-    if len(payload) > limit_bytes:
-        raise WireError(f"frame of {len(payload)} bytes; the limit is {limit_bytes}")
-    return payload
+
+
+def _within(limit_bytes: int, text: str) -> bytes:
+    if len(text) > limit_bytes:
+        raise WireError(f"frame of {len(text)} bytes; the limit is {limit_bytes}")
+    return text.encode("ascii")
 
 
 def decode(payload: bytes, key_sets: tuple[frozenset[str], ...], limit_bytes: int) -> dict[str, Any]:
@@ -74,14 +87,17 @@ def decode(payload: bytes, key_sets: tuple[frozenset[str], ...], limit_bytes: in
     if len(payload) > limit_bytes:
         raise WireError(f"frame of {len(payload)} bytes; the limit is {limit_bytes}")
     try:
-        frame = _DECODER.decode(payload.decode("ascii"))
+        text = payload.decode("ascii")
+        frame, end = _read(text)
     except (ValueError, RecursionError, MemoryError) as error:
         raise WireError(f"frame is not JSON: {type(error).__name__}") from error
+    if end != len(text):
+        raise WireError("frame is not JSON: there is more after it")
     if not isinstance(frame, dict) or frame.keys() not in key_sets:
         raise WireError(f"frame is not an object with the keys {' or '.join(map(_listed, key_sets))}")
-    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH:
         check_depth(frame)
-    return _without_surrogates(frame) if _SURROGATE.search(payload) else frame
+    return _without_surrogates(frame) if "\\u" in text and _SURROGATE.search(text) else frame
 
 
 def check_depth(value: Any) -> None:
@@ -160,7 +176,7 @@ def _listed(keys: frozenset[str]) -> str:
 
 
 # Made once: json.loads with options makes a new one at every call.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_read = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).raw_decode
 
 
 def _without_surrogates(value: Any) -> Any:

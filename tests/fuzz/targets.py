@@ -11,6 +11,7 @@ from typing import Any
 
 from recall_env.dialect import DIALECTS
 from recall_env.errors import EnvError
+from recall_env.in_pieces import finish
 from recall_env.sandbox import wire
 from recall_env.sandbox.compiled import CompiledSources
 from recall_env.sandbox.episode import SILENT, End, Episode
@@ -95,7 +96,7 @@ def loads(data: bytes) -> None:
             theirs.send(datagram)
         theirs.close()
         try:
-            episode.finish_load()
+            finish(episode.load_in_pieces())
         except EnvError:
             stands = False
         else:

@@ -181,7 +181,7 @@ def test_the_workers_of_a_pool_that_is_dropped_end():
     for index in range(2):
         pool.reset(index)
     pool.recv(min_ready=2)
-    workers = pool._workers
+    workers = pool._workers._threads
     assert workers
     del pool
     gc.collect()

@@ -10,6 +10,7 @@ from recall_env.calls import Telemetry, ToolRunner
 from recall_env.dialect.hermes import Hermes
 from recall_env.dialect.recall import Recall
 from recall_env.dialect.submit import Submit
+from recall_env.in_pieces import finish
 from recall_env.sandbox import JailPool
 from recall_env.tool_call import ToolCall
 
@@ -62,7 +63,7 @@ def test_what_a_model_writes_stays_data(host, pool, make_task, payload, dialect)
         checks_arguments=dialect.checks_arguments,
         telemetry=Telemetry(),
     )
-    result = runner.run(call)
+    result = finish(runner.run(call))
     runner.close()
     assert result.status in (("ok", "invalid_arguments") if name == "note" else ("unknown_tool",)), result
     assert not result.value and host.untouched
