@@ -175,10 +175,10 @@ class SynToolEnv(gym.Env[str, str]):
         """The same, for who has more to do than to wait for it: it yields where it waits for a tool (in_pieces.py)."""
         if self._ended or self._task is None or self._runner is None:
             raise gym.error.ResetNeeded("the episode has ended, or none was begun: call reset() first")
-        if isinstance(action, Mapping) and self.dialect.takes_messages:
-            action = message_text(action)
         if not isinstance(action, str):
-            raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
+            if not isinstance(action, Mapping) or not self.dialect.takes_messages:
+                raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
+            action = message_text(action)
         start = time.perf_counter()
         try:
             return (yield from self._step(as_text(action)))

@@ -13,14 +13,14 @@ class Waiting(Protocol):
     """A wait for another process. To go on too early does no harm: the work will wait again."""
 
     @property
-    def remaining_s(self) -> float:
-        """When it is over in any case."""
+    def deadline(self) -> float:
+        """When it is over in any case, on the monotonic clock."""
 
     def fileno(self) -> int:
         """What can be read once there is something to go on with."""
 
     def wait(self) -> None:
-        """Until that, or until no time remains."""
+        """Until that, or until the deadline."""
 
 
 class Slow:

@@ -25,6 +25,7 @@ from recall_env.workers import Workers
 
 __all__ = ["EnvPool", "Event"]
 
+LOOK_EVERY = 32  # turns sent: what is ready by then is gone on with while it is still in the processor's caches
 AWAY_S = 0.005  # a driver who has not called for so long is away
 STAND_IN_S = 1.0  # the longest that the stand-in keeps a pool that everybody else has dropped
 
@@ -41,7 +42,6 @@ class Event:
     """What one reset or step came to. After a reset, reward is 0 and nothing has ended.
 
     error: what the environment raised instead; the other fields then hold nothing.
-    telemetry: of the episode so far; empty when the environment has none.
     """
 
     index: int
@@ -50,7 +50,6 @@ class Event:
     terminated: bool = False
     truncated: bool = False
     info: dict[str, Any] = field(default_factory=dict)
-    telemetry: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
 
 
@@ -81,11 +80,12 @@ class EnvPool:
         self._pending = 0
         self._events: deque[Event] = deque()
         self._written: deque[tuple[int, Future[str]]] = deque()  # turns that were still being written when sent
-        self._waits, self._workers = Waits(), Workers(min(workers, size), "recall-env")
+        self._waits, self._workers = Waits(size), Workers(min(workers, size), "recall-env")
         self._driving = threading.Lock()  # who holds it may touch slots and waits
         self._calls = self._calls_seen = 0  # of the driver; of these, what the stand-in has seen
         self._driver_waits = False  # for the stand-in to leave
         self._stand_in: threading.Thread | None = None
+        self._rests = True  # the stand-in
         self._needed, self._closed = threading.Event(), threading.Event()  # the stand-in may be; the pool is
         self._end = weakref.finalize(self, _end, self._closed, self._needed, self._waits)
 
@@ -97,6 +97,13 @@ class EnvPool:
     def env(self, index: int) -> gym.Env | None:
         """The environment of a slot, None before its first reset. Only to be looked at while nothing runs in it."""
         return self._slots[index].env
+
+    def telemetry(self, index: int) -> dict[str, Any]:
+        """What the environment of a slot has measured of its episode; empty when it does no such thing, or there is
+        none. Only to be asked while nothing runs in it."""
+        env = self._slots[index].env
+        inner = None if env is None else env.unwrapped  # Gymnasium's wrappers pass no methods on
+        return inner.telemetry() if isinstance(inner, Measured) else {}
 
     def reset(self, index: int, *, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode in a slot. Its event comes through recv.
@@ -124,6 +131,8 @@ class EnvPool:
                 action.add_done_callback(functools.partial(self._on_written, index))
             else:
                 self._begin(index, self._step(index, action))
+                if self._calls % LOOK_EVERY == 0:
+                    self._go_on(0)
         finally:
             self._driving.release()
 
@@ -197,6 +206,10 @@ class EnvPool:
             raise RecallError(f"EnvPool: slot {index} is busy; recv its event first")
         slot.busy = True
         self._pending += 1
+        if self._stand_in is None:
+            shared = weakref.ref(self), self._needed, self._closed
+            self._stand_in = threading.Thread(target=_stand_in, args=shared, name="recall-env-stand-in", daemon=True)
+            self._stand_in.start()
 
     def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Pieces[Event]:
         slot = self._slots[index]
@@ -215,16 +228,14 @@ class EnvPool:
             raise RecallError(f"EnvPool: slot {index} was never reset")
         if isinstance(action, Future):
             action = action.result()
-        if slot.in_pieces:
-            return Event(index, *(yield from env.step_in_pieces(action)), telemetry=env.telemetry())
-        outcome = yield from in_one(env.step, action)
-        inner = env.unwrapped  # Gymnasium's wrappers pass no methods on
-        return Event(index, *outcome, telemetry=inner.telemetry() if isinstance(inner, Measured) else {})
+        outcome = yield from (env.step_in_pieces(action) if slot.in_pieces else in_one(env.step, action))
+        return Event(index, *outcome)
 
     def _on_written(self, index: int, written: "Future[str]") -> None:
         """From the thread that has just written a turn."""
         self._written.append((index, written))
         self._waits.wake()
+        self._rouse_stand_in()
 
     def _go_on(self, timeout_s: float | None) -> None:
         """With all that need not wait any more; waits for the first of it until timeout_s."""
@@ -249,7 +260,8 @@ class EnvPool:
                 self._workers.do(functools.partial(self._finish, index, work))
             else:
                 self._waits.add(index, waiting)
-                self._need_stand_in()
+                if self._rests:
+                    self._rouse_stand_in()
         except StopIteration as end:
             slot.work = None
             self._events.append(end.value)
@@ -268,26 +280,24 @@ class EnvPool:
         self._events.append(event)
         self._waits.wake()
 
-    def _need_stand_in(self) -> None:
-        if not self._needed.is_set():
-            self._needed.set()
-        if self._stand_in is None:
-            shared = weakref.ref(self), self._needed, self._closed
-            self._stand_in = threading.Thread(target=_stand_in, args=shared, name="recall-env-stand-in", daemon=True)
-            self._stand_in.start()
+    def _rouse_stand_in(self) -> None:
+        self._rests = False
+        self._needed.set()
 
     def _stand_in_once(self) -> None:
         """Go on for the driver, if he has not called for a while, until he does."""
         seen, self._calls_seen = self._calls_seen, self._calls
         if seen != self._calls:
             return
-        self._needed.clear()
-        if not self._waits.any and not self._written:
-            return
-        self._needed.set()
+        if not self._waits.count and not self._written:
+            self._needed.clear()
+            self._rests = True
+            if not self._waits.count and not self._written:  # now as before
+                return
+            self._rouse_stand_in()
         if self._driving.acquire(blocking=False):
             try:
-                while self._waits.any and not self._driver_waits and not self._closed.is_set():
+                while (self._waits.count or self._written) and not self._driver_waits and not self._closed.is_set():
                     self._go_on(STAND_IN_S)
             finally:
                 self._driving.release()

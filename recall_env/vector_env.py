@@ -5,7 +5,7 @@ that can use turns as they become ready drives the EnvPool itself (vector.py). N
 episode's end is seen, and the next one is begun by reset's "reset_mask".
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -114,11 +114,12 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
         """Each episode so far as text, in mode "ansi"; None where none was begun."""
         if self.render_mode is None:
             return None
-        return self._of_each(lambda env: env.render(), None)
+        envs = map(self._pool.env, range(self.num_envs))
+        return tuple(None if env is None else env.render() for env in envs)
 
     def telemetry(self) -> tuple[dict[str, Any], ...]:
         """`SynToolEnv.telemetry` of each; empty where no episode was begun."""
-        return self._of_each(lambda env: env.telemetry(), {})
+        return tuple(map(self._pool.telemetry, range(self.num_envs)))
 
     def close_extras(self, **kwargs: Any) -> None:
         """End every episode and its threads: Gymnasium's close() calls it once."""
@@ -127,10 +128,6 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
 
     def _make_env(self) -> SynToolEnv:
         return SynToolEnv(**self._settings)
-
-    def _of_each(self, look: Callable[[SynToolEnv], Any], otherwise: Any) -> tuple[Any, ...]:
-        envs = map(self._pool.env, range(self.num_envs))
-        return tuple(otherwise if env is None else look(env.unwrapped) for env in envs)
 
     def _settle(self) -> None:
         """Wait for what an interrupted reset or step had begun."""

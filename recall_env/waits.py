@@ -9,6 +9,8 @@ import weakref
 
 from recall_env.in_pieces import Waiting
 
+NEVER = float("inf")
+
 
 class Waits:
     """For one thread at a time, but for `wake`.
@@ -17,46 +19,43 @@ class Waits:
     change (edge-triggered), to whoever waits by then. In the same way an alarm of an earlier wait serves a later one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        """size: numbers are less than this."""
         self._epoll = select.epoll()
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._waker, select.EPOLLIN)
         self._wakes = threading.Lock()
-        self._waiting: dict[int, Waiting] = {}
-        self._registered: dict[int, weakref.ref[Waiting]] = {}  # by number
+        # By number:
+        self._waiting: list[Waiting | None] = [None] * size
+        self._registered: list[weakref.ref[Waiting] | None] = [None] * size
+        self._next_alarm = [NEVER] * size
         self._numbers: dict[int, int] = {}  # by descriptor
         self._alarms: list[tuple[float, int]] = []  # a heap: when it rings, on the monotonic clock; for which number
-        self._next_alarm: dict[int, float] = {}
+        self.count = 0  # how many wait
 
     def add(self, number: int, waiting: Waiting) -> None:
         """Have `ready` name this number once the wait is over."""
-        registered = self._registered.get(number)
+        registered = self._registered[number]
         if registered is None or registered() is not waiting:
-            descriptor = waiting.fileno()
-            if descriptor < 0:  # closed by somebody else: nothing will come of it, which its work finds out
-                self._set_alarm(number, 0.0)
-            else:
-                self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
-                self._registered[number], self._numbers[descriptor] = weakref.ref(waiting), number
+            self._register(number, waiting)
         self._waiting[number] = waiting
-        due = time.monotonic() + waiting.remaining_s
-        if due < self._next_alarm.get(number, float("inf")):
-            self._set_alarm(number, due)
-
-    @property
-    def any(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._waiting)
+        self.count += 1
+        if waiting.deadline < self._next_alarm[number]:
+            self._set_alarm(number, waiting.deadline)
 
     def ready(self, timeout_s: float | None) -> list[int]:
         """The numbers whose waits are over, and now forgotten. Waits for the first until timeout_s, or until woken."""
-        found = []
+        found, waiting = [], self._waiting
         for descriptor, _ in self._epoll.poll(self._until_alarm(timeout_s)):
             if descriptor == self._waker:
                 os.eventfd_read(self._waker)
-            elif self._waiting.pop(number := self._numbers.get(descriptor, -1), None) is not None:
+            elif waiting[number := self._numbers[descriptor]] is not None:
+                waiting[number] = None
                 found.append(number)
-        return found + self._late() if self._alarms else found
+        if self._alarms and self._alarms[0][0] <= time.monotonic():
+            found += self._late()
+        self.count -= len(found)
+        return found
 
     def wake(self) -> None:
         """From any thread: have `ready` return, now or when it is next called."""
@@ -70,6 +69,14 @@ class Waits:
             self._epoll.close()
             os.close(self._waker)
 
+    def _register(self, number: int, waiting: Waiting) -> None:
+        descriptor = waiting.fileno()
+        if descriptor < 0:  # closed by somebody else, which its work is to find out
+            self._set_alarm(number, 0.0)
+            return
+        self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLET)
+        self._registered[number], self._numbers[descriptor] = weakref.ref(waiting), number
+
     def _until_alarm(self, timeout_s: float | None) -> float | None:
         if not self._alarms or timeout_s == 0:
             return timeout_s
@@ -80,16 +87,14 @@ class Waits:
         found, now = [], time.monotonic()
         while self._alarms and self._alarms[0][0] <= now:
             due, number = heapq.heappop(self._alarms)
-            if self._next_alarm.get(number) != due:
-                continue  # another one was set for an earlier time
-            del self._next_alarm[number]
-            waiting = self._waiting.get(number)
-            if waiting is None:
-                continue
-            if waiting.remaining_s > 0:
-                self._set_alarm(number, now + waiting.remaining_s)
-            else:
-                del self._waiting[number]
+            if self._next_alarm[number] != due:
+                continue  # another one was set, for an earlier time
+            self._next_alarm[number] = NEVER
+            waiting = self._waiting[number]
+            if waiting is not None and waiting.fileno() >= 0 and waiting.deadline > now:
+                self._set_alarm(number, waiting.deadline)
+            elif waiting is not None:
+                self._waiting[number] = None
                 found.append(number)
         return found
 

@@ -127,9 +127,6 @@ class Rollout:
     def _on_event(self, event: Event) -> list[Trajectory]:
         live = self._live[event.index]
         trajectory = live.trajectory
-        calls = event.telemetry.get("call_s", [])  # of the whole episode
-        self.stats.call_s += calls[live.timed :]
-        live.timed = len(calls)
         if event.error is not None:
             return [self._void(event.index, event.error)]
         info = event.info
@@ -187,6 +184,7 @@ class Rollout:
 
     def _end(self, slot: int, status: str) -> Trajectory:
         live = self._live.pop(slot)
+        self.stats.call_s += self.pool.telemetry(slot).get("call_s", [])
         live.trajectory.status = status
         self._free.append(slot)
         return live.trajectory
@@ -214,7 +212,6 @@ class _Live:
     trajectory: Trajectory
     play: Play
     temperature: float
-    timed: int = 0  # calls of this episode that are in the stats
 
 
 def mix_seed(*parts: int) -> int:

@@ -14,6 +14,7 @@ LINES = {  # name of a series -> colour, line, label
     "SkyRL-gym as its trainer steps": ("C1", "-", "SkyRL-gym, unjailed, its trainer's loop"),
     "verifiers, bare env_response": ("C2", ":", "verifiers, unjailed, bare env_response"),
     "verifiers as its rollout steps": ("C2", "-", "verifiers, unjailed, its rollout's loop"),
+    "a bare process for each episode": ("C3", ":", "unjailed, a bare process for each episode"),
     "ReCall, requests.post": ("C7", "-", "ReCall's HTTP sandbox, its loop"),
 }
 

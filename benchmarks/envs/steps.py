@@ -1,8 +1,9 @@
 """Whole environment steps a second of one core: the turn is parsed, its call checked, run in the jail, and rendered.
 
 Ours by `env.step` after `env.step`, and through EnvPool. Beside it the same tool, unjailed, in the process of
-SkyRL-gym and of verifiers, each driven as its own trainer drives it and by its bare step; and ReCall's server with an
-environment loop like ReCall's. Every party has one core for everything: environments, threads, jail or server.
+SkyRL-gym and of verifiers, each driven as its own trainer drives it and by its bare step; the least that a process for
+each episode costs; and ReCall's server with an environment loop like ReCall's. Every party has one core for
+everything: environments, threads, jail or server.
 A step is one of a live episode that has called before: beginning an episode is not in it (benchmarks/sandbox spawn).
 """
 
@@ -32,8 +33,10 @@ OURS = ("env.step", "EnvPool")
 PEERS = {  # name -> the peer and its loop
     "SkyRL-gym as its trainer steps": ("SkyRL-gym", "trainer"),
     "verifiers as its rollout steps": ("verifiers", "trainer"),
+    "SkyRL-gym as its trainer steps, tools shared": ("SkyRL-gym", "trainer, shared"),
     "SkyRL-gym, bare env.step": ("SkyRL-gym", "direct"),
     "verifiers, bare env_response": ("verifiers", "direct"),
+    "a bare process for each episode": ("a bare process", "direct"),
 }
 RECALL = {"ReCall, requests.post": requests.post, "ReCall, kept connections": None}
 PEER_GOAL, RECALL_GOAL = 3.0, 10.0  # times a peer's time of a step, at most; times ReCall's rate, at least
@@ -186,7 +189,7 @@ def _tell(measured: Measured, found: dict[tuple[str, int], Timed]) -> None:
             us = found[mine, live].us
             for peer, (_, loop) in PEERS.items():
                 goal = PEER_GOAL if loop == "trainer" else None
-                if (loop == "trainer") == (mine == "EnvPool"):
+                if loop.startswith("trainer") == (mine == "EnvPool"):
                     theirs = found.get((peer, live))
                     value = us if theirs else None
                     measured.claims.append(

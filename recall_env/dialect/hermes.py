@@ -142,20 +142,23 @@ def _untagged_calls(text: str, start: int) -> Iterator[ToolCall]:
 def _call_at(text: str, start: int) -> tuple[ToolCall, int]:
     """The call whose content begins at start, and where it stops."""
     start = _SPACE.match(text, start).end()
-    close, following = text.find(_CLOSE, start), text.find(_OPEN, start)
-    stop = min(close if close >= 0 else len(text), following if following >= 0 else len(text))
     try:
         value, end = decoded(text, start)
     except NotJson as e:
+        stop = _next_tag(text, start)
         return _not_a_call(text[start:stop], str(e)), stop
     # The JSON ends where its grammar says, so a string argument may spell a closing tag.
     rest = _SPACE.match(text, end).end()
-    if not text.startswith(_CLOSE, rest):
-        stop = max(stop, end)
-        if text[rest:stop].strip():
-            return _not_a_call(text[start:stop], "there is text after the JSON object"), stop
-        return _not_a_call(text[start:stop], "the closing tool_call tag is missing"), stop
-    return _as_call(value, text[start:end]), rest + len(_CLOSE)
+    if text.startswith(_CLOSE, rest):
+        return _as_call(value, text[start:end]), rest + len(_CLOSE)
+    stop = max(_next_tag(text, start), end)
+    if text[rest:stop].strip():
+        return _not_a_call(text[start:stop], "there is text after the JSON object"), stop
+    return _not_a_call(text[start:stop], "the closing tool_call tag is missing"), stop
+
+
+def _next_tag(text: str, start: int) -> int:
+    return min((at for at in (text.find(_CLOSE, start), text.find(_OPEN, start)) if at >= 0), default=len(text))
 
 
 class NotJson(ValueError):

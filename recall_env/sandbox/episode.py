@@ -12,7 +12,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import select
 import signal
 import socket
@@ -91,7 +90,7 @@ class Episode:
         self._closed = False
         self._close_once = threading.Lock()
         self._nonce = ""  # of the request under way
-        self._deadline = self._timeout_s = 0.0
+        self.deadline = self._timeout_s = 0.0  # of the request under way, on the monotonic clock
         self._unsent: deque[bytes] = deque()  # of the source
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -130,7 +129,7 @@ class Episode:
 
     def load_in_pieces(self) -> Pieces[None]:
         """Wait until the source stands; EnvError when it does not, SandboxFailure when we fail."""
-        self._deadline = time.monotonic() + self._timeout_s
+        self.deadline = time.monotonic() + self._timeout_s
         try:
             while self._unsent:
                 yield SLOW
@@ -199,7 +198,7 @@ class Episode:
             if not wire.is_quiet(self._sock, self._poll):
                 raise wire.WireError("it answered one call twice")
         except BlockingIOError:
-            if time.monotonic() < self._deadline or self._more_time():
+            if time.monotonic() < self.deadline or self._more_time():
                 return None
             return self._timed_out()
         except wire.WireError as error:
@@ -212,7 +211,7 @@ class Episode:
 
     def answer(self, reply: ServiceReply) -> Outcome:
         """Send what a service said; None when it is sent. The time it took is not the tool's."""
-        self._deadline += reply.waited_s
+        self.deadline += reply.waited_s
         frame_bytes = self._limits.frame_bytes
         try:
             payload = wire.encode({"nonce": self._nonce, **reply.frame}, frame_bytes)
@@ -231,7 +230,7 @@ class Episode:
         """What a shut wire means: a timeout, or a death whose cause the kernel knows. May wait for its word."""
         if self._closed:
             raise SandboxFailure("this session was closed during a call")
-        if time.monotonic() >= self._deadline:
+        if time.monotonic() >= self.deadline:
             return self._timed_out()
         end = self._process.wait_end(DEATH_WAIT_S)
         if end is None:
@@ -259,7 +258,7 @@ class Episode:
     @property
     def remaining_s(self) -> float:
         """Until the request under way is late."""
-        return self._deadline - time.monotonic()
+        return self.deadline - time.monotonic()
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -311,9 +310,9 @@ class Episode:
         return False
 
     def _start_clock(self, timeout_s: float) -> None:
-        self._nonce = secrets.token_hex(NONCE_BYTES)
+        self._nonce = os.urandom(NONCE_BYTES).hex()
         self._timeout_s = timeout_s
-        self._deadline = time.monotonic() + timeout_s
+        self.deadline = time.monotonic() + timeout_s
 
     def _result(self, outcome: Outcome) -> Pieces[ToolResult]:
         """outcome: of what was sent just now."""
@@ -334,9 +333,10 @@ class Episode:
         if not isinstance(frame["status"], str) or frame["status"] not in REPLY_STATUSES:
             raise wire.WireError("a reply with a status that is not the guest's to give")
         value, stdout, kind, message = frame["value"], frame["stdout"], frame["error_type"], frame["error_message"]
-        for text, chars in ((stdout, limit), (kind, 100), (message, 2000)):
-            if text is not None and (type(text) is not str or len(text) > chars):
-                raise wire.WireError("a reply with a text that is none, or beyond its limit")
+        if stdout != "" or kind is not None or message is not None:
+            for text, chars in ((stdout, limit), (kind, 100), (message, 2000)):
+                if text is not None and (type(text) is not str or len(text) > chars):
+                    raise wire.WireError("a reply with a text that is none, or beyond its limit")
         if len(value) > limit if isinstance(value, str) else size > limit and _json_chars(value) > limit:
             raise wire.WireError("a reply with a value beyond its limit")
         return ToolResult(frame["status"], value, stdout or "", kind, message)

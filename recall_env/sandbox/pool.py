@@ -191,12 +191,12 @@ class JailSession(Episode):
     def _more_time(self) -> bool:
         opened_at = self._jailed.opened_at
         if opened_at is None:
-            late, self._deadline = time.monotonic() >= self._open_by, self._open_by
+            late, self.deadline = time.monotonic() >= self._open_by, self._open_by
             return not late
         due = opened_at + self._timeout_s
-        if due <= self._deadline:
+        if due <= self.deadline:
             return False
-        self._deadline = due
+        self.deadline = due
         return True
 
     def _check_opened(self) -> Pieces[None]:

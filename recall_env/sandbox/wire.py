@@ -127,7 +127,7 @@ def receive(sock: socket.socket, limit_bytes: int) -> bytes:
     room = getattr(_rooms, "room", None)
     if room is None or len(room) < limit_bytes:
         room = _rooms.room = make_room(limit_bytes)
-    size, _, flags, _ = sock.recvmsg_into([room[:limit_bytes]])
+    size, _, flags, _ = sock.recvmsg_into([room if len(room) == limit_bytes else room[:limit_bytes]])
     if flags & CUT:
         raise WireError(f"frame is longer than {limit_bytes} bytes")
     if flags & CUT_DESCRIPTORS:

@@ -58,6 +58,22 @@ def test_a_log_counts_from_the_episodes_own_start(pool):
     assert ages[0] == ages[1] and 0 <= ages[0] < 60_000
 
 
+def test_what_a_source_logs_to_its_output_is_of_the_call_that_logs_it(pool):
+    source = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+kept = sys.stdout
+
+def work(name: str):
+    logging.info("at %s", name)
+    print("then", file=kept)
+"""
+    session = pool.open(source)
+    said = [session.call("work", {"name": name}).stdout for name in ("one", "two")]
+    session.close()
+    assert said == ["at one\nthen\n", "at two\nthen\n"]
+
+
 def test_a_text_of_any_class_is_cut_as_text(pool):
     source = """
 import enum

@@ -39,6 +39,35 @@ def test_what_is_encoded_is_decoded_to_the_same(value):
     assert wire.decode(payload, (KEYS,), LIMIT) == {"nonce": "n", "value": value}
 
 
+@given(st.text(), st.dictionaries(st.text(), plain, max_size=4))
+def test_a_call_is_written_as_any_frame_is(name, arguments):
+    frame = {"nonce": "n", "op": "call", "name": name, "arguments": arguments}
+    assert wire.encode_call("n", name, arguments, LIMIT) == wire.encode(frame, LIMIT)
+
+
+@given(plain)
+def test_a_writer_writes_what_the_library_writes(value):
+    for ascii_only in (True, False):
+        written = wire.writer(ensure_ascii=ascii_only)(value)
+        assert written == json.dumps(value, ensure_ascii=ascii_only, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("value", [math.nan, [-math.inf], {1j: 1}, object(), (circle := []).append(circle) or circle])
+def test_a_writer_refuses_what_is_no_json(value):
+    for ascii_only in (True, False):
+        with pytest.raises((TypeError, ValueError, RecursionError)):
+            wire.writer(ensure_ascii=ascii_only)(value)
+    with pytest.raises(wire.WireError, match="not plain JSON data"):
+        wire.encode_call("n", "f", {"x": value}, LIMIT)
+
+
+def test_nothing_may_follow_a_frame():
+    payload = wire.encode({"nonce": "n", "value": 1}, LIMIT)
+    for more in (b"{}", b"x", b"\n"):
+        with pytest.raises(wire.WireError, match="there is more after it"):
+            wire.decode(payload + more, (KEYS,), LIMIT)
+
+
 @given(st.binary(max_size=300))
 def test_random_bytes_are_a_frame_or_a_wire_error(payload):
     try:

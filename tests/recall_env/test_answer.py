@@ -87,6 +87,9 @@ def test_the_last_balanced_box_holds_the_answer(text, answer):
         ("a<think>b</think>c<think>d</think>e", "ace"),
         ("a", "a"),
         ("<think>x</think>a</think>b", "a</think>b"),
+        ("a<think>b<think>c</think>d</think>e", "ad</think>e"),
+        ("a</think>b<think>c", "b"),
+        ("", ""),
     ],
 )
 def test_thinking_is_not_read_even_when_the_prompt_opened_it_or_nothing_closed_it(text, rest):

@@ -20,6 +20,7 @@ from recall_env.rubric import (
     Exact,
     Format,
     Gate,
+    LLMJudge,
     Numeric,
     PlayedTurn,
     Rubric,
@@ -48,6 +49,19 @@ def test_every_rubric_names_the_answer_and_pays_it_more_than_anything_else():
         weights = {part: value.weight for part, value in RUBRICS[name].parts.items()}
         assert sum(weights.values()) == pytest.approx(1.0)
         assert weights["answer"] > 0.5
+
+
+def test_a_rubric_is_instant_unless_it_asks_a_judge_or_has_a_part_of_somebodys_own(registry_as_it_was):
+    @part
+    def own(episode: Episode) -> float:
+        return 1.0
+
+    judge = LLMJudge("http://127.0.0.1:9/v1", "none")
+    instant = {"answer": (1.0, Exact()), "both": (0.5, Gate(Exact(), Weighted({"used": (1.0, ToolUsed("add"))})))}
+    assert Rubric(instant).instant and all(rubric.instant for rubric in RUBRICS.values())
+    for slow in (own, judge):
+        assert not Rubric({**instant, "slow": (0.5, slow)}).instant
+        assert not Rubric({**instant, "slow": (0.5, Gate(Exact(), slow))}).instant
 
 
 def test_the_answer_rubric_pays_the_answer_and_records_the_rest(make_task):

@@ -1,5 +1,6 @@
 """Held-out success: what counts, and what is no result at all."""
 
+import gymnasium as gym
 import pytest
 
 from recall_env.errors import RecallError, SandboxFailure
@@ -36,12 +37,9 @@ def test_success_is_a_rate_of_the_episodes_that_count(tokens, price_task, make_e
 
 
 def test_an_evaluation_that_infrastructure_lost_is_an_error_and_no_zero(tokens, price_task):
-    class Broken:
-        def reset(self, seed=None, options=None):
+    class Broken(gym.Env):
+        def reset(self, *, seed=None, options=None):
             raise SandboxFailure("the jail is gone")
-
-        def close(self):
-            pass
 
     with pytest.raises(RecallError, match=r"100% of these episodes .*the jail is gone"):
         evaluation(tokens, price_task, Broken, limit=0.05)

@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter
 
+import gymnasium as gym
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -180,14 +181,11 @@ def test_an_error_in_the_middle_of_a_collection_leaves_nothing_in_flight(tokens,
         assert caught.traceback and rollout.engine.inflight == 0 and pool.pending == 0
 
 
-class BrokenEnv:
+class BrokenEnv(gym.Env):
     """Stands for an environment whose jail cannot be had."""
 
-    def reset(self, seed=None, options=None):
+    def reset(self, *, seed=None, options=None):
         raise SandboxFailure("the jail is gone")
-
-    def close(self):
-        pass
 
 
 def test_an_infra_failure_is_void_and_past_the_limit_stops_the_run(tokens, price_task):

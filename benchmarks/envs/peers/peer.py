@@ -4,6 +4,7 @@ Run by the peers' own interpreter, as a script beside it: standard library only.
 each other one is an order {"loop", "live", "turns", "duration_s"}, answered by {"steps", "elapsed_s"}.
 """
 
+import gc
 import json
 import os
 import sys
@@ -28,7 +29,7 @@ class Job:
     text: str  # the whole turn: thought, and the call as Qwen's models write it
 
     def function(self) -> Callable[..., Any]:
-        """The tool, of a source that is loaded once: cheaper than a copy for each episode, in the peer's favour."""
+        """The tool, of a source that is loaded anew."""
         namespace: dict[str, Any] = {}
         exec(compile(self.source, "<tools>", "exec"), namespace)
         return namespace[self.name]
@@ -49,6 +50,8 @@ Play = Callable[[int, int], float]  # live episodes, turns of each: begins them 
 
 def timed(play: Play, live: int, turns: int, duration_s: float) -> Timed:
     """Plays until `duration_s` were timed. What is not timed, such as beginning episodes, may take a few times that."""
+    gc.collect()
+    gc.freeze()  # what a party has imported is not to be searched for garbage in its time
     steps, elapsed_s, start = 0, 0.0, time.perf_counter()
     while steps == 0 or (elapsed_s < duration_s and time.perf_counter() - start < WALL_FACTOR * duration_s):
         elapsed_s += play(live, turns)

@@ -18,7 +18,11 @@ from benchmarks.sandbox.report import say
 # verifiers 0.3 is the newest with tools in the environment's own process (classic_verifiers.py).
 PINS = ("skyrl-gym==0.4.0", "verifiers==0.3.1")
 HERE = Path(__file__).parent
-SCRIPTS = {"SkyRL-gym": HERE / "skyrl.py", "verifiers": HERE / "classic_verifiers.py"}
+SCRIPTS = {
+    "SkyRL-gym": HERE / "skyrl.py",
+    "verifiers": HERE / "classic_verifiers.py",
+    "a bare process": HERE / "bare_process.py",
+}
 HOME = HERE.parents[2] / "build" / "env-peers"  # git ignores build/; `make clean` removes it
 STOP_S = 10.0
 

@@ -1,7 +1,9 @@
 """SkyRL-gym's side: a BaseTextEnv with a ToolGroup, as the environments it ships are made (skyrl_gym/envs/search).
 
-Two loops: `env.step` after `env.step`, and the way its own trainer steps: an asyncio task for each episode, and
-`env.step` in an executor of 32 threads (SkyRLGymGenerator, environment.skyrl_gym.max_env_workers). Run as a script.
+Two ways: `env.step` after `env.step`, and as its own trainer steps: an asyncio task for each episode, and `env.step`
+in an executor of 32 threads (SkyRLGymGenerator, environment.skyrl_gym.max_env_workers). An episode has a copy of the
+tools of its own, for what they keep is to end with it, and each data point brings its own; one copy for all beside it.
+Run as a script.
 """
 
 import asyncio
@@ -58,11 +60,11 @@ class OrdersEnv(BaseTextEnv):
 
 def loops(job: Job) -> dict[str, Play]:
     skyrl_gym.register("orders", entry_point=OrdersEnv)
-    function, executor = job.function(), ThreadPoolExecutor(WORKERS)
+    executor, shared = ThreadPoolExecutor(WORKERS), job.function()
 
-    def begin(live: int, turns: int) -> list[BaseTextEnv]:
-        extras = {"function": function, "max_turns": turns + 2}
-        envs = [skyrl_gym.make("orders", env_config=None, extras=extras) for _ in range(live)]
+    def begin(live: int, turns: int, function: Any = None) -> list[BaseTextEnv]:
+        tools = [{"function": function or job.function(), "max_turns": turns + 2} for _ in range(live)]
+        envs = [skyrl_gym.make("orders", env_config=None, extras=extras) for extras in tools]
         for env in envs:
             env.init([{"role": "user", "content": job.question}])
             expect(env.step(job.text)["observations"][0]["content"], job)
@@ -82,13 +84,17 @@ def loops(job: Job) -> dict[str, Play]:
             done = await loop.run_in_executor(executor, env.step, job.text)
             expect(done["observations"][0]["content"], job)
 
-    async def together(live: int, turns: int) -> float:
-        envs = begin(live, turns)
+    async def together(live: int, turns: int, function: Any = None) -> float:
+        envs = begin(live, turns, function)
         start = time.perf_counter()
         await asyncio.gather(*(episode(env, turns) for env in envs))
         return time.perf_counter() - start
 
-    return {"direct": direct, "trainer": lambda live, turns: asyncio.run(together(live, turns))}
+    return {
+        "direct": direct,
+        "trainer": lambda live, turns: asyncio.run(together(live, turns)),
+        "trainer, shared": lambda live, turns: asyncio.run(together(live, turns, shared)),
+    }
 
 
 if __name__ == "__main__":
