@@ -1,7 +1,7 @@
 """ToolCall and ToolResult: what the model asked for, and what came back."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 __all__ = ["AGENT_STATUSES", "Status", "ToolCall", "ToolResult"]
 
@@ -32,8 +32,7 @@ class ToolCall:
     call_id: str | None = None  # dialects that number their calls
 
 
-@dataclass(frozen=True)
-class ToolResult:
+class ToolResult(NamedTuple):
     """What a call came to. `value` is plain JSON data and is kept when it is falsy (0, "", [], null).
 
     stdout: what the tool printed. error_type and error_message: of what it raised, or words for the model on why the

@@ -45,7 +45,7 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
     metadata = _metadata()
 
     def __init__(self, num_envs: int = 1, *, workers: int | None = None, **settings: Any):
-        """workers: threads that step; default: one for each sub-environment, up to 64. settings: SynToolEnv's own.
+        """workers: as EnvPool takes them; default: one for each sub-environment, up to 64. settings: SynToolEnv's own.
 
         Raises RecallError as SynToolEnv does.
         """

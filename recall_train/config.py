@@ -68,7 +68,7 @@ class Env(Section):
     sandbox: Literal["nsjail", "unsafe"] = "nsjail"  # unsafe: tools run without a jail
     gate: bool = False  # refuse tasks whose source has findings (recall_env.gate)
     services: tuple[str, ...] = ()  # where tasks' services are, such as "search=http://127.0.0.1:8000"
-    workers: int = Field(0, ge=0)  # threads that step environments; 0: one for each live episode
+    workers: int = Field(0, ge=0)  # threads for judges, services and the like; 0: up to one for each live episode
 
 
 class Engine(Section):

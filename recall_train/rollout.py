@@ -44,7 +44,7 @@ class RolloutStats:
     engine_s: float = 0.0
     env_wait_s: float = 0.0  # time in which the engine had to stand still for tools
     max_inflight: int = 0
-    call_s: list[float] = field(default_factory=list)  # of each tool call in its jail; waiting for a worker not counted
+    call_s: list[float] = field(default_factory=list)  # of each tool call in its jail
 
 
 class Rollout:

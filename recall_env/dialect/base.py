@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from recall_env.errors import RecallError
 from recall_env.sandbox.session import Mode
@@ -13,8 +12,7 @@ from recall_env.tool_call import ToolCall, ToolResult
 Message = dict[str, Any]  # an OpenAI chat message: role and content
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """One assistant turn, read. A turn with calls has no answer; one without calls ends the episode."""
 
     calls: tuple[ToolCall, ...]

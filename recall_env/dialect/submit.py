@@ -49,7 +49,7 @@ class Submit(Hermes):
         turn = super().parse(text, extractor)
         if len(turn.calls) == 1 and (answer := _submitted(turn.calls[0])) is not None:
             return Turn((), answer, None)
-        return replace(turn, calls=tuple(map(_refused, turn.calls)))
+        return turn._replace(calls=tuple(map(_refused, turn.calls)))
 
     def write_answer(self, task: Task, answer: str) -> str:
         return call_text(ToolCall(TOOL["name"], {"answer": answer}))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from recall_env.task import Task
 from recall_env.tool_call import ToolCall, ToolResult
@@ -11,8 +11,7 @@ Termination = Literal["answer", "max_turns", "budget", "infra"]  # how an episod
 Verdict = dict[str, Any]  # what a judge said: {"score": 0 to 1, "reason": text}
 
 
-@dataclass(frozen=True)
-class PlayedTurn:
+class PlayedTurn(NamedTuple):
     """One assistant turn as it was written (its prefill included), and what its calls came to."""
 
     text: str

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def _score(verdict: Verdict) -> float:
 
 
 def _shown(turn) -> dict[str, Any]:
-    calls = [{"name": call.name, "arguments": call.arguments, **asdict(result)} for call, result in turn.results]
+    calls = [{"name": call.name, "arguments": call.arguments, **result._asdict()} for call, result in turn.results]
     return {"text": turn.text, "calls": calls}
 
 

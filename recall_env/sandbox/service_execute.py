@@ -45,7 +45,7 @@ class Execute:
         except SandboxFailure as failure:
             raise failed(failure) from failure
         if result.status == "unknown_tool":
-            result = replace(result, error_message=f"name {name[:200]!r} is not defined")
+            result = result._replace(error_message=f"name {name[:200]!r} is not defined")
         self._backend.metrics.called("execute", result.status, time.monotonic() - began)
         return execute.response(result, timeout_s)
 
