@@ -3,14 +3,13 @@
 Not here: what a call looks like in text (dialect/), turns and rewards (env.py), the jail (sandbox/).
 """
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recall_env.errors import SandboxFailure, SandboxUnavailable
-from recall_env.in_pieces import Pieces, in_one
+from recall_env.in_pieces import Pieces, pieces_of
 from recall_env.nearest import did_you_mean, listed
 from recall_env.sandbox import wire
 from recall_env.sandbox.broker import Broker
@@ -115,6 +114,11 @@ class ToolRunner:
         """
         return self._reach(ToolCall(function))
 
+    @property
+    def closes_at_once(self) -> bool:
+        """Whether `close` takes but a moment."""
+        return self._session is None or getattr(self._session, "closes_at_once", False)
+
     def close(self) -> None:
         """End the session. Closing twice is harmless."""
         session, self._session = self._session, None
@@ -152,7 +156,7 @@ class ToolRunner:
         if self._session is None:
             start = time.perf_counter()
             self._session = yield from self._open()
-            self._call_in_pieces = _in_pieces(self._session, "call")
+            self._call_in_pieces = pieces_of(self._session, "call")
             self._telemetry.open_s.append(time.perf_counter() - start)
         start = time.perf_counter()
         try:
@@ -165,7 +169,7 @@ class ToolRunner:
 
     def _open(self) -> Pieces[Session]:
         task = self._task
-        return _in_pieces(self._open_pool(), "open")(
+        return pieces_of(self._open_pool(), "open")(
             task.source,
             state=task.state,
             seed=self._seed,
@@ -179,10 +183,6 @@ class ToolRunner:
         for call, result in self._done:
             if (yield from self._call(call)) != result:
                 raise SandboxFailure(f"task {self._task.id}: {call.name} answered differently when replayed")
-
-
-def _in_pieces(owner: Pool | Session, do: str) -> Callable[..., Pieces[Any]]:
-    return getattr(owner, f"{do}_in_pieces", None) or functools.partial(in_one, getattr(owner, do))
 
 
 def _short(name: str) -> str:

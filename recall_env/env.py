@@ -257,7 +257,7 @@ class SynToolEnv(gym.Env[str, str]):
         try:
             for name in self.rubric.state_functions:
                 state[name] = yield from self._runner.look(name)
-            if not self.rubric.instant:
+            if not (self.rubric.instant and self._runner.closes_at_once):
                 yield SLOW
             score = self.rubric.score(Episode(self._task, tuple(self._turns), answer, termination, state))
         except SandboxUnavailable:

@@ -5,6 +5,7 @@ others run, with no thread for any of them. What cannot be waited for so has wor
 environments other than SynToolEnv.
 """
 
+import contextlib
 import functools
 import threading
 import time
@@ -19,15 +20,15 @@ import gymnasium as gym
 
 from recall_env.env import SynToolEnv
 from recall_env.errors import RecallError
-from recall_env.in_pieces import SLOW, Pieces, finish, in_one
+from recall_env.in_pieces import SLOW, Pieces, in_one
 from recall_env.waits import Waits
 from recall_env.workers import Workers
 
 __all__ = ["EnvPool", "Event"]
 
-LOOK_EVERY = 32  # turns sent: what is ready by then is gone on with while it is still in the processor's caches
+LOOK_EVERY = 32  # calls of the driver: what is ready by then is gone on with while it is in the processor's caches
 AWAY_S = 0.005  # a driver who has not called for so long is away
-STAND_IN_S = 1.0  # the longest that the stand-in keeps a pool that everybody else has dropped
+STAND_IN_S = 1.0  # one look of the stand-in, for which it keeps a pool that everybody else has dropped
 
 
 @runtime_checkable
@@ -58,7 +59,8 @@ class _Slot:
     env: gym.Env | None = None
     in_pieces: bool = False  # is how this environment steps
     busy: bool = False  # its event has not been handed out
-    work: Pieces[Event] | None = None  # what is under way, unless a worker has it
+    work: Pieces[Event] | None = None  # what is under way
+    with_worker: bool = False  # is that work
 
 
 class EnvPool:
@@ -79,7 +81,7 @@ class EnvPool:
         self._slots = [_Slot() for _ in range(size)]
         self._pending = 0
         self._events: deque[Event] = deque()
-        self._written: deque[tuple[int, Future[str]]] = deque()  # turns that were still being written when sent
+        self._ready: deque[int] = deque()  # slots whose work need not wait any more; from any thread
         self._waits, self._workers = Waits(size), Workers(min(workers, size), "recall-env")
         self._driving = threading.Lock()  # who holds it may touch slots and waits
         self._calls = self._calls_seen = 0  # of the driver; of these, what the stand-in has seen
@@ -147,6 +149,7 @@ class EnvPool:
         try:
             if self._closed.is_set():
                 return []
+            timeout_s = None if timeout_s is None else max(0.0, timeout_s)
             wanted = min(min_ready, self._pending)
             self._go_on(0 if len(self._events) >= wanted else timeout_s)
             while len(self._events) < wanted and (deadline is None or time.monotonic() < deadline):
@@ -166,20 +169,20 @@ class EnvPool:
         try:
             self._workers.dismiss()
             slots, self._slots = self._slots, [_Slot() for _ in range(self.size)]
-            for slot in slots:
-                if slot.work is not None:
-                    slot.work.close()
             self._pending = 0  # of what was ended no event will come: recv must not wait for it
             self._events.clear()
         finally:
             self._driving.release()
-        self._needed.set()
-        if self._stand_in is not None:
-            self._stand_in.join()
-        self._end()
-        for slot in slots:
-            if slot.env is not None:
-                slot.env.close()
+        with contextlib.ExitStack() as last:  # each of these, whatever another raises
+            for slot in slots:
+                if slot.env is not None:
+                    last.callback(slot.env.close)
+                if slot.work is not None:
+                    last.callback(slot.work.close)
+            self._needed.set()
+            if self._stand_in is not None:
+                self._stand_in.join()
+            self._end()
 
     def __enter__(self) -> "EnvPool":
         return self
@@ -193,8 +196,10 @@ class EnvPool:
         if not self._driving.acquire(blocking=False):
             self._driver_waits = True
             self._waits.wake()
-            self._driving.acquire()
-            self._driver_waits = False
+            try:
+                self._driving.acquire()
+            finally:
+                self._driver_waits = False
 
     def _take(self, index: int) -> None:
         if self._closed.is_set():
@@ -204,12 +209,13 @@ class EnvPool:
         slot = self._slots[index]
         if slot.busy:
             raise RecallError(f"EnvPool: slot {index} is busy; recv its event first")
-        slot.busy = True
-        self._pending += 1
         if self._stand_in is None:
             shared = weakref.ref(self), self._needed, self._closed
-            self._stand_in = threading.Thread(target=_stand_in, args=shared, name="recall-env-stand-in", daemon=True)
-            self._stand_in.start()
+            stand_in = threading.Thread(target=_stand_in, args=shared, name="recall-env-stand-in", daemon=True)
+            stand_in.start()
+            self._stand_in = stand_in
+        slot.busy = True
+        self._pending += 1
 
     def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Pieces[Event]:
         slot = self._slots[index]
@@ -233,18 +239,15 @@ class EnvPool:
 
     def _on_written(self, index: int, written: "Future[str]") -> None:
         """From the thread that has just written a turn."""
-        self._written.append((index, written))
-        self._waits.wake()
-        self._rouse_stand_in()
+        if not self._closed.is_set():
+            self._slots[index].work = self._step(index, written)
+            self._hand_over(index)
 
     def _go_on(self, timeout_s: float | None) -> None:
         """With all that need not wait any more; waits for the first of it until timeout_s."""
-        while self._written:
-            index, written = self._written.popleft()
-            self._begin(index, self._step(index, written))
-            timeout_s = 0
-        for index in self._waits.ready(timeout_s):
-            self._advance(index)
+        self._waits.ready(0 if self._ready else timeout_s, self._ready)
+        while self._ready:
+            self._advance(self._ready.popleft())
 
     def _begin(self, index: int, work: Pieces[Event]) -> None:
         self._slots[index].work = work
@@ -253,11 +256,13 @@ class EnvPool:
     def _advance(self, index: int) -> None:
         """A slot's work up to its next wait, or to its end."""
         slot = self._slots[index]
+        if slot.work is None or slot.with_worker:
+            return  # named twice, as an interrupted look may do
         try:
             waiting = next(slot.work)
             if waiting is SLOW:
-                work, slot.work = slot.work, None
-                self._workers.do(functools.partial(self._finish, index, work))
+                slot.with_worker = True
+                self._workers.do(functools.partial(self._advance_slow, index, slot))
             else:
                 self._waits.add(index, waiting)
                 if self._rests:
@@ -266,41 +271,58 @@ class EnvPool:
             slot.work = None
             self._events.append(end.value)
         except BaseException as error:  # whatever it is, the driver must hear of it, or recv waits forever
-            slot.work = None
+            slot.work, slot.with_worker = None, False
             self._events.append(Event(index, error=error))
-            if isinstance(error, KeyboardInterrupt):  # meant for the driver, whose thread this is
+            if not isinstance(error, Exception):  # Ctrl-C and its like: meant for the driver, whose thread this is
                 raise
 
-    def _finish(self, index: int, work: Pieces[Event]) -> None:
-        """In a worker."""
+    def _advance_slow(self, index: int, slot: _Slot) -> None:
+        """The same in a worker. Work that comes to a wait is handed over at once: to go on too early does no harm."""
         try:
-            event = finish(work)
+            while next(slot.work) is SLOW:
+                pass
+        except StopIteration as end:
+            slot.work = None
+            self._events.append(end.value)
         except BaseException as error:
-            event = Event(index, error=error)
-        self._events.append(event)
+            slot.work = None
+            self._events.append(Event(index, error=error))
+        slot.with_worker = False
+        self._hand_over(index)
+
+    def _hand_over(self, index: int) -> None:
+        """From any thread: have the driver, or who stands in for him, look at this slot."""
+        self._ready.append(index)
         self._waits.wake()
+        self._rouse_stand_in()
 
     def _rouse_stand_in(self) -> None:
         self._rests = False
         self._needed.set()
 
-    def _stand_in_once(self) -> None:
-        """Go on for the driver, if he has not called for a while, until he does."""
+    def _stand_in_once(self) -> bool:
+        """Go on for the driver, if he has not called for a while. Whether to do so again at once."""
         seen, self._calls_seen = self._calls_seen, self._calls
         if seen != self._calls:
-            return
-        if not self._waits.count and not self._written:
+            return False
+        if not self._waits.count and not self._ready:
             self._needed.clear()
             self._rests = True
-            if not self._waits.count and not self._written:  # now as before
-                return
+            if not self._waits.count and not self._ready:  # now as before
+                return False
             self._rouse_stand_in()
-        if self._driving.acquire(blocking=False):
-            try:
-                while (self._waits.count or self._written) and not self._driver_waits and not self._closed.is_set():
-                    self._go_on(STAND_IN_S)
-            finally:
-                self._driving.release()
+        if not self._driving.acquire(blocking=False):
+            return False
+        try:
+            if not self._driver_waits and not self._closed.is_set():
+                self._go_on(STAND_IN_S)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            # an environment's own KeyboardInterrupt or SystemExit: the driver finds it in the slot's event
+        finally:
+            self._driving.release()
+        return True
 
 
 def _steps_in_pieces(env: gym.Env) -> bool:
@@ -310,11 +332,13 @@ def _steps_in_pieces(env: gym.Env) -> bool:
 
 def _stand_in(pool: "weakref.ref[EnvPool]", needed: threading.Event, closed: threading.Event) -> None:
     while needed.wait() and not closed.wait(AWAY_S):
-        here = pool()
-        if here is None:
-            return
-        here._stand_in_once()
-        del here
+        again = True
+        while again:
+            here = pool()
+            if here is None:
+                return
+            again = here._stand_in_once()
+            del here  # so that a pool that everybody else has dropped can end
 
 
 def _end(closed: threading.Event, needed: threading.Event, waits: Waits) -> None:

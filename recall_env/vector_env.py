@@ -101,9 +101,9 @@ class SynToolVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray]):
                 'reset(options={"reset_mask": terminations | truncations})'
             )
         self._settle()
+        self._ended[:] = True  # until it is known better: an interrupted step is over for all
         for index, action in enumerate(actions):
             self._pool.send(index, action)
-        self._ended[:] = True  # until it is known better: an interrupted step is over for all
         events = self._gather()
         rewards = np.array([event.reward for event in events], dtype=np.float64)
         terminations = np.array([event.terminated for event in events], dtype=np.bool_)

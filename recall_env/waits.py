@@ -6,6 +6,7 @@ import select
 import threading
 import time
 import weakref
+from collections import deque
 
 from recall_env.in_pieces import Waiting
 
@@ -43,19 +44,19 @@ class Waits:
         if waiting.deadline < self._next_alarm[number]:
             self._set_alarm(number, waiting.deadline)
 
-    def ready(self, timeout_s: float | None) -> list[int]:
-        """The numbers whose waits are over, and now forgotten. Waits for the first until timeout_s, or until woken."""
-        found, waiting = [], self._waiting
+    def ready(self, timeout_s: float | None, found: "deque[int]") -> None:
+        """Add the numbers whose waits are over, and now forgotten. Waits for the first until timeout_s, or until
+        woken. What it had found when it was interrupted is in `found`."""
+        waiting = self._waiting
         for descriptor, _ in self._epoll.poll(self._until_alarm(timeout_s)):
             if descriptor == self._waker:
                 os.eventfd_read(self._waker)
             elif waiting[number := self._numbers[descriptor]] is not None:
-                waiting[number] = None
                 found.append(number)
+                waiting[number] = None
+                self.count -= 1
         if self._alarms and self._alarms[0][0] <= time.monotonic():
-            found += self._late()
-        self.count -= len(found)
-        return found
+            self._late(found)
 
     def wake(self) -> None:
         """From any thread: have `ready` return, now or when it is next called."""
@@ -83,8 +84,8 @@ class Waits:
         rings_in = max(0.0, self._alarms[0][0] - time.monotonic())
         return rings_in if timeout_s is None else min(timeout_s, rings_in)
 
-    def _late(self) -> list[int]:
-        found, now = [], time.monotonic()
+    def _late(self, found: "deque[int]") -> None:
+        now = time.monotonic()
         while self._alarms and self._alarms[0][0] <= now:
             due, number = heapq.heappop(self._alarms)
             if self._next_alarm[number] != due:
@@ -94,9 +95,9 @@ class Waits:
             if waiting is not None and waiting.fileno() >= 0 and waiting.deadline > now:
                 self._set_alarm(number, waiting.deadline)
             elif waiting is not None:
-                self._waiting[number] = None
                 found.append(number)
-        return found
+                self._waiting[number] = None
+                self.count -= 1
 
     def _set_alarm(self, number: int, due: float) -> None:
         self._next_alarm[number] = due

@@ -30,8 +30,9 @@ class Workers:
         elif len(self._threads) < self._most:
             name = f"{self._name}_{len(self._threads)}"
             shared = self._jobs, self._idle, self._dismissed
-            self._threads.append(threading.Thread(target=_work, args=shared, name=name, daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=_work, args=shared, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
         self._jobs.put(job)
 
     def dismiss(self) -> None:

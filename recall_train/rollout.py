@@ -1,7 +1,7 @@
 """Plays trajectories: who is sampled next, who waits for a tool, when a group is complete.
 
-One thread drives the engine; environments step in the pool's worker threads. Nothing waits for a turn of the whole
-batch: each trajectory is submitted again as soon as its own tools have answered. Not here: how text becomes ids
+One thread drives the engine and the pool of environments, whose tools run meanwhile. Nothing waits for a turn of the
+whole batch: each trajectory is submitted again as soon as its own tools have answered. Not here: how text becomes ids
 (tokens.py), what an episode is (recall_env.env).
 """
 

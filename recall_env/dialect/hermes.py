@@ -213,5 +213,5 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_as_text = wire.writer(ensure_ascii=False)
+_as_text = wire.writer(ensure_ascii=False, allow_nan=True)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -60,8 +60,8 @@ class Rubric:
     @property
     def instant(self) -> bool:
         """Whether it scores in a moment, whatever the episode: no judge is asked, and no part is anybody's own."""
-        own = (node for _, node in tree.walk(self.parts) if not isinstance(node, tree.Weighted | tree.Gate))
-        return all(type(node).__module__ == Exact.__module__ for node in own)
+        leaves = (node for _, node in tree.walk(self.parts) if not isinstance(node, tree.Weighted | tree.Gate))
+        return all(type(leaf).__module__ == Exact.__module__ for leaf in leaves)
 
     @property
     def full_marks(self) -> float:

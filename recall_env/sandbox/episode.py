@@ -124,7 +124,7 @@ class Episode:
             more = start + chunk < len(text)
             request = {"nonce": self._nonce, "op": "load", "text": text[start : start + chunk], "more": more}
             self._unsent.append(wire.encode(request, limits.frame_bytes))
-        with contextlib.suppress(OSError):  # finish_load finds out what has become of the other side
+        with contextlib.suppress(OSError):  # load_in_pieces finds out what has become of the other side
             self._send_unsent()
 
     def load_in_pieces(self) -> Pieces[None]:
@@ -132,7 +132,7 @@ class Episode:
         self.deadline = time.monotonic() + self._timeout_s
         try:
             while self._unsent:
-                yield SLOW
+                yield from self._slow()
                 wire.wait(self._sock, select.POLLOUT, self.remaining_s)
                 self._send_unsent()
         except OSError:
@@ -153,8 +153,8 @@ class Episode:
     ) -> Pieces[ToolResult]:
         return self._result(self.begin(name, arguments, timeout_s))
 
-    def begin(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> ToolResult | None:
-        """Send a call; its result at once when it cannot even be sent. Never waits.
+    def begin(self, name: str, arguments: dict[str, Any], timeout_s: float | None = None) -> Outcome:
+        """Send a call; its result at once when it cannot even be sent, SILENT when nobody reads. Never waits.
 
         timeout_s: less than the limit's, for this call. Raises SandboxFailure when the fault is ours.
         """
@@ -177,11 +177,11 @@ class Episode:
         except BlockingIOError:
             return self._violation("it does not read its connection")
         except (OSError, ValueError):  # ValueError: another thread closed the socket
-            return self.settle()
+            return SILENT
         return None
 
     def advance(self) -> Outcome:
-        """Read all that has come. None: nothing yet, wait on `fileno` for `remaining_s`. A ServiceRequest wants
+        """Read what has come. None: nothing is there, wait on `fileno` for `remaining_s`. A ServiceRequest wants
         `answer`, SILENT wants `settle`. Never waits."""
         try:
             frame: dict[str, Any] = {}
@@ -321,9 +321,15 @@ class Episode:
                 yield self
                 outcome = self.advance()
             else:
-                yield SLOW
+                yield from self._slow()
                 outcome = self.settle() if outcome is SILENT else self.answer(self.forward(outcome))
         return outcome
+
+    def _slow(self) -> Pieces[None]:
+        """Until a thread is there for what comes next. That wait is not the tool's."""
+        asked = time.monotonic()
+        yield SLOW
+        self.deadline += time.monotonic() - asked
 
     def _believe(self, frame: dict[str, Any], size: int) -> ToolResult:
         """The frame as a result; WireError for whatever the guest's own code would not have sent."""

@@ -54,12 +54,6 @@ class PerCallSession:
             self._next.close()
         return result
 
-    def call_in_pieces(
-        self, name: str, arguments: dict[str, Any], timeout_s: float | None = None
-    ) -> Pieces[ToolResult]:
-        yield SLOW
-        return self.call(name, arguments, timeout_s)
-
     def close(self) -> None:
         """Also from another thread, in the middle of a call, which then fails."""
         self._closed = True

@@ -73,9 +73,11 @@ class JailPool:
     def open_in_pieces(
         self, source: str, *, state: Any, seed: int, limits: Limits | None, mode: Mode, services: Channel | None
     ) -> Pieces[Session]:
+        """`open`, for who has more to do than to wait for it (recall_env/in_pieces.py)."""
         limits = limits or self.limits
         limits.check_ceiling(self.ceiling)
-        if not all(shard is not None and shard.alive for shard in self._shards):
+        shard = self._shards[self._emptiest()]
+        if shard is None or not shard.alive:
             yield SLOW  # to start a jail takes a moment
         return (yield from open_session(lambda: self._start(seed, limits, services), source, state, mode))
 
@@ -84,7 +86,7 @@ class JailPool:
         with self._lock:
             if self._closed:
                 raise SandboxFailure("this pool is closed")
-            slot = min(range(len(self._loads)), key=self._loads.__getitem__)
+            slot = self._emptiest()
             self._loads[slot] += 1
         try:
             return self._fork(slot, seed, limits, services)
@@ -139,6 +141,9 @@ class JailPool:
                 shard = self._shards[slot] = Shard(cpu, 1 / count, self._rung)
             return shard
 
+    def _emptiest(self) -> int:
+        return min(range(len(self._loads)), key=self._loads.__getitem__)
+
     def _leave(self, slot: int) -> None:
         with self._lock:
             self._loads[slot] -= 1
@@ -163,6 +168,8 @@ def _not_opened(error: OSError) -> SandboxFailure:
 
 class JailSession(Episode):
     """A session whose process is jailed."""
+
+    closes_at_once = True  # the zygote sees to what is left
 
     def __init__(
         self,

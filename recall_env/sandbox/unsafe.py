@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recall_env.errors import SandboxFailure
-from recall_env.in_pieces import SLOW, Pieces, finish
+from recall_env.in_pieces import finish
 from recall_env.sandbox.broker import Channel
 from recall_env.sandbox.episode import End, Episode, wire_pair
 from recall_env.sandbox.limits import CEILING, Limits
@@ -109,15 +109,9 @@ class UnsafePool:
         mode: Mode = "stateful",
         services: Channel | None = None,
     ) -> Session:
-        return finish(self.open_in_pieces(source, state=state, seed=seed, limits=limits, mode=mode, services=services))
-
-    def open_in_pieces(
-        self, source: str, *, state: Any, seed: int, limits: Limits | None, mode: Mode, services: Channel | None
-    ) -> Pieces[Session]:
         limits = limits or self.limits
         limits.check_ceiling(self.ceiling)
-        yield SLOW  # a new interpreter, from its first line on
-        return (yield from open_session(lambda: self._start(seed, limits, services), source, state, mode))
+        return finish(open_session(lambda: self._start(seed, limits, services), source, state, mode))
 
     def _start(self, seed: int, limits: Limits, services: Channel | None) -> Episode:
         if self._closed:

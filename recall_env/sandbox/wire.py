@@ -40,17 +40,17 @@ class WireError(Exception):
     """The other side broke the protocol; its text says how."""
 
 
-def writer(*, ensure_ascii: bool) -> Callable[[Any], str]:
+def writer(*, ensure_ascii: bool, allow_nan: bool = False) -> Callable[[Any], str]:
     """A function that writes a value as JSON without spaces. It raises TypeError for what is no JSON data, ValueError
-    for NaN, and RecursionError for what nests too deeply or holds itself.
+    for NaN unless it is allowed, and RecursionError for what nests too deeply or holds itself.
 
     `JSONEncoder.encode` makes a new encoder of the C library's for each value, in as much time as a small one takes.
     """
-    slow = json.JSONEncoder(ensure_ascii=ensure_ascii, check_circular=False, allow_nan=False, separators=(",", ":"))
+    slow = json.JSONEncoder(ensure_ascii=ensure_ascii, check_circular=False, allow_nan=allow_nan, separators=(",", ":"))
     if encoder.c_make_encoder is None:
         return slow.encode
     text = encoder.encode_basestring_ascii if ensure_ascii else encoder.encode_basestring
-    chunks = encoder.c_make_encoder(None, slow.default, text, None, ":", ",", False, False, False)
+    chunks = encoder.c_make_encoder(None, slow.default, text, None, ":", ",", False, False, allow_nan)
     return lambda value: "".join(chunks(value, 0))
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 
 import pytest
 
@@ -32,6 +33,17 @@ SCHEMAS = tuple(
     }.items()
 )
 LIMIT_S = 0.5
+
+DIES = """
+import os
+
+def live():
+    return 1
+
+def die():
+    os._exit(3)
+"""
+DIES_SCHEMAS = tuple({"name": name, "description": name, "parameters": {"type": "object"}} for name in ("live", "die"))
 
 
 @pytest.fixture
@@ -174,6 +186,61 @@ class Interrupted:
 
     def parse(self, text, extractor=None):
         raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_the_midst_of_many_loses_none_of_them(jail, sleepy):
+    with pool_of(jail, 4, sleepy) as pool:
+        pool._stand_in_once = lambda: False
+        for index in range(4):
+            pool.send(index, nap(0.05))
+        time.sleep(0.5 * LIMIT_S)  # all have answered, and nobody has looked
+        before = pool._ready
+        pool._ready = Interrupting(before)
+        with pytest.raises(KeyboardInterrupt):
+            pool.recv(min_ready=4)
+        pool._ready = deque(pool._ready)
+        assert len(pool.recv(min_ready=4, timeout_s=10)) == 4
+
+
+class Interrupting(deque):
+    """The second slot to be taken from it brings a Ctrl-C."""
+
+    taken = 0
+
+    def popleft(self):
+        self.taken += 1
+        if self.taken == 2:
+            raise KeyboardInterrupt
+        return super().popleft()
+
+
+def test_the_wait_for_a_worker_is_not_the_tools(jail, tasks, make_task, registry_as_it_was):
+    """The one worker scores for longer than a call may take; then it hears how the other episode's tools ended."""
+
+    @part
+    def ponders(episode) -> float:
+        time.sleep(3 * LIMIT_S)
+        return 1.0
+
+    dies = make_task(source=DIES, schemas=DIES_SCHEMAS, solution=None, limits={"call_timeout_s": LIMIT_S})
+    rubric = Rubric({"answer": (1.0, Exact()), "ponders": (1.0, ponders)})
+    with EnvPool(lambda: SynToolEnv(sandbox=jail, rubric=rubric), size=2, workers=1) as pool:
+        for index, task in enumerate((tasks[0], dies)):
+            pool.reset(index, seed=1, options={"task": task})
+        pool.recv(min_ready=2)
+        pool.send(1, calls(("live", {})))
+        pool.recv()
+        pool.send(0, "\\boxed{25}")
+        pool.send(1, calls(("die", {})))
+        events = {event.index: event for event in pool.recv(min_ready=2)}
+        assert events[1].info["tool_calls"][0]["status"] == "violation"
+
+
+def test_a_time_that_is_over_already_is_no_wait(jail, sleepy):
+    with pool_of(jail, 1, sleepy) as pool:
+        pool.send(0, nap(0.2))
+        assert pool.recv(timeout_s=-1.0) == []
+        assert len(pool.recv()) == 1
 
 
 def test_closing_ends_the_episodes_whose_tools_still_run(jail, sleepy):

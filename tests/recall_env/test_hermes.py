@@ -5,6 +5,7 @@ import json
 import pytest
 
 from recall_env.dialect import DIALECTS, Turn
+from recall_env.dialect.hermes import escaped_json
 from recall_env.tool_call import ToolCall, ToolResult
 
 HERMES = DIALECTS["hermes"]
@@ -180,3 +181,9 @@ def test_template_tools_are_wrapped_and_fresh(make_task):
     ]
     tools[1]["function"]["name"] = "changed"
     assert task.tool_names == ("f", "g")
+
+
+def test_a_number_beyond_all_bounds_is_shown_and_breaks_nothing():
+    """A model may write 1e999; a judge that sees the episode is shown what it wrote."""
+    (call,) = HERMES.parse('<tool_call>{"name": "f", "arguments": {"x": 1e999}}</tool_call>').calls
+    assert escaped_json({"arguments": call.arguments}) == '{"arguments":{"x":Infinity}}'

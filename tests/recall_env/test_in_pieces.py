@@ -4,10 +4,11 @@ import gc
 import os
 import threading
 import time
+from collections import deque
 
 import pytest
 
-from recall_env.in_pieces import SLOW, finish, in_one
+from recall_env.in_pieces import SLOW, finish, in_one, pieces_of
 from recall_env.waits import Waits
 from recall_env.workers import Workers
 
@@ -55,6 +56,12 @@ def waits():
     made.close()
 
 
+def look(waits, timeout_s):
+    found = deque()
+    waits.ready(timeout_s, found)
+    return list(found)
+
+
 def test_work_is_finished_in_the_callers_thread_whatever_it_waits_for(pipes):
     pipe, seen = pipes(), []
 
@@ -70,15 +77,54 @@ def test_work_is_finished_in_the_callers_thread_whatever_it_waits_for(pipes):
         finish(in_one(divmod, 7, 0))
 
 
+def test_work_whose_wait_is_interrupted_is_over(pipes):
+    pipe, ended = pipes(), []
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    def work():
+        try:
+            yield pipe
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    pipe.wait = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        finish(work())
+    assert ended == [GeneratorExit]
+
+
+def test_a_class_that_overrides_one_way_of_two_means_it():
+    class Both:
+        def do(self):
+            return "waited"
+
+        def do_in_pieces(self):
+            yield SLOW
+            return "in pieces"
+
+    class Own(Both):
+        def do(self):
+            return "its own"
+
+    class More(Both):
+        pass
+
+    for kind, said in ((Both, "in pieces"), (More, "in pieces"), (Own, "its own")):
+        assert finish(pieces_of(kind(), "do")()) == said
+
+
 def test_those_whose_waits_are_over_are_named_once(pipes, waits):
     first, second = pipes(), pipes()
     waits.add(0, first)
     waits.add(1, second)
-    assert waits.ready(0) == [] and waits.count == 2
+    assert look(waits, 0) == [] and waits.count == 2
     second.fill()
-    assert waits.ready(None) == [1] and waits.count == 1
+    assert look(waits, None) == [1] and waits.count == 1
     first.fill()
-    assert waits.ready(None) == [0] and waits.ready(0) == [] and waits.count == 0
+    assert look(waits, None) == [0] and look(waits, 0) == [] and waits.count == 0
 
 
 def test_a_socket_stays_registered_and_what_comes_while_nobody_waits_is_nobodys(pipes, waits):
@@ -86,24 +132,24 @@ def test_a_socket_stays_registered_and_what_comes_while_nobody_waits_is_nobodys(
     for _ in range(3):
         waits.add(2, pipe)
         pipe.fill()
-        assert waits.ready(5) == [2]
+        assert look(waits, 5) == [2]
         pipe.wait()
     pipe.fill()
-    assert waits.ready(0.05) == []
+    assert look(waits, 0.05) == []
 
 
 def test_a_descriptor_that_is_used_again_is_the_new_ones(pipes, waits):
     gone = pipes()
     waits.add(0, gone)
     gone.fill()
-    assert waits.ready(5) == [0]
+    assert look(waits, 5) == [0]
     number = gone.fileno()
     gone.close()
     new = pipes()
     assert new.fileno() == number
     waits.add(3, new)
     new.fill()
-    assert waits.ready(5) == [3]
+    assert look(waits, 5) == [3]
 
 
 def test_a_wait_is_over_at_its_deadline_and_never_before_it_without_reason(pipes, waits):
@@ -111,46 +157,46 @@ def test_a_wait_is_over_at_its_deadline_and_never_before_it_without_reason(pipes
     start = time.monotonic()
     for number, pipe in enumerate((later, late, never)):
         waits.add(number, pipe)
-    assert waits.ready(None) == [1] and time.monotonic() >= late.deadline
-    assert waits.ready(None) == [0] and time.monotonic() >= later.deadline
-    assert waits.ready(0.05) == [] and waits.count == 1 and time.monotonic() - start < 5
+    assert look(waits, None) == [1] and time.monotonic() >= late.deadline
+    assert look(waits, None) == [0] and time.monotonic() >= later.deadline
+    assert look(waits, 0.05) == [] and waits.count == 1 and time.monotonic() - start < 5
 
 
 def test_an_alarm_of_an_earlier_wait_serves_a_later_one(pipes, waits):
     pipe = pipes(within_s=0.05)
     waits.add(0, pipe)
     pipe.fill()
-    assert waits.ready(5) == [0]
+    assert look(waits, 5) == [0]
     pipe.wait()
     pipe.deadline = time.monotonic() + 0.2
     waits.add(0, pipe)
     found = []
     while not found:  # the earlier alarm may have it look up, and no more
-        found = waits.ready(5)
+        found = look(waits, 5)
     assert found == [0] and time.monotonic() >= pipe.deadline
     pipe.deadline = time.monotonic() + 60
     waits.add(0, pipe)
     pipe.deadline = time.monotonic() + 0.1  # sooner than the alarm that is set
-    waits.ready(0)
+    look(waits, 0)
     pipe.fill()
-    waits.ready(5)
+    look(waits, 5)
     waits.add(0, pipe)
-    assert waits.ready(5) == [0]
+    assert look(waits, 5) == [0]
 
 
 def test_what_somebody_else_has_closed_is_over(pipes, waits):
     pipe = pipes()
     pipe.close()
     waits.add(0, pipe)
-    assert waits.ready(5) == [0]
+    assert look(waits, 5) == [0]
 
 
 def test_another_thread_may_end_a_look(waits):
     threading.Timer(0.05, waits.wake).start()
     start = time.monotonic()
-    assert waits.ready(20) == [] and 0.04 < time.monotonic() - start < 10
+    assert look(waits, 20) == [] and 0.04 < time.monotonic() - start < 10
     waits.wake()  # before the look is soon enough
-    assert waits.ready(20) == []
+    assert look(waits, 20) == []
     closed = Waits(1)
     closed.close()
     closed.wake()
