@@ -27,7 +27,6 @@ import determinism
 import rlimits
 import services_shim
 import sharing
-import turns
 import values
 import wire
 
@@ -251,11 +250,9 @@ def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
             if document["services"]:
                 services_shim.install(ask, document["services"])
             tools = Tools(document, send_code if document["send_code"] else None)
-        turns.begin_tool()
         reply = answer(tools, request, limits)
         if request["op"] == "load" and not tools.shares_code:
             sharing.give_back()
-        turns.end_tool()
         sock.send(reply.text(nonce).encode("ascii"))
 
 

@@ -16,7 +16,7 @@ from recall_env.sandbox.launch import STAGE
 GUEST_FILES = tuple(
     f"{name}.py"
     for name in (
-        "zygote warm_up guest values wire services_shim turns determinism code_cache sharing "
+        "zygote warm_up guest values wire services_shim determinism code_cache sharing "
         "isolation landlock rlimits seccomp"
     ).split()
 )

@@ -26,7 +26,6 @@ FIRST_UNKNOWN = 440  # process_madvise; from 424 on, numbers are the same on all
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE = {"x86_64": 56, "aarch64": 220}
 PRCTL = {"x86_64": 157, "aarch64": 167}
-SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
 FCNTL = {"x86_64": 72, "aarch64": 25}
 SOCKETPAIR = {"x86_64": 53, "aarch64": 199}
@@ -39,7 +38,7 @@ REFUSED = {  # name: (x86_64, aarch64); None where the architecture does not hav
     "setgroups": (116, 159), "capset": (126, 91), "setrlimit": (160, 164), "setsid": (112, 157), "setpgid": (109, 154),
     "socket": (41, 198), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202), "accept4": (288, 242),
     "connect": (42, 203), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424), "seccomp": (317, 277),
-    "sched_setscheduler": (144, 119), "setpriority": (141, 140), "ioprio_set": (251, 30),
+    "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "setpriority": (141, 140), "ioprio_set": (251, 30),
     "sched_setaffinity": (203, 122),
 }  # fmt: skip
 
@@ -133,7 +132,6 @@ def _by_argument(machine: str) -> list[Instruction]:
         (JEQ, 1, 0, 0),
         (RET, 0, 0, EPERM),
         (RET, 0, 0, ALLOW),
-        *_with_argument(SCHED_SETATTR[machine], 0, (JEQ, 1, 0, 0)),  # one's own (turns.py); nobody can raise it
         (JEQ, 0, 5, PRCTL[machine]),
         (LD_W_ABS, 0, 0, ARG_AT),
         (JEQ, 2, 0, PR_SET_NAME),
