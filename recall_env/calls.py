@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recall_env.errors import SandboxFailure, SandboxUnavailable
-from recall_env.in_pieces import Pieces, pieces_of
+from recall_env.in_pieces import Pieces, at_once, pieces_of
 from recall_env.nearest import did_you_mean, listed
 from recall_env.sandbox import wire
 from recall_env.sandbox.broker import Broker
@@ -17,7 +17,7 @@ from recall_env.sandbox.limits import Limits
 from recall_env.sandbox.session import Mode, Pool, Session
 from recall_env.schema import argument_check, function_of
 from recall_env.task import Task
-from recall_env.tool_call import AGENT_STATUSES, ToolCall, ToolResult, copied
+from recall_env.tool_call import AGENT_STATUSES, PlayedCall, ToolCall, ToolResult, copied
 
 
 @dataclass
@@ -48,7 +48,7 @@ def bounded(call: ToolCall) -> ToolCall:
     return call
 
 
-def blame(results: list[tuple[ToolCall, ToolResult]]) -> str | None:
+def blame(results: list[PlayedCall]) -> str | None:
     """Whose fault the calls of a turn that did not come back ok were; the agent's before the tool's."""
     statuses = {result.status for _, result in results} - {"ok"}
     if not statuses:
@@ -96,18 +96,18 @@ class ToolRunner:
         self._broker = broker
         self._session: Session | None = None
         self._call_in_pieces: Callable[..., Pieces[ToolResult]]  # of the session
-        self._done: list[tuple[ToolCall, ToolResult]] = []  # what reached the session, for a replay
+        self._done: list[PlayedCall] = []  # what reached the session, for a replay
 
-    def run(self, call: ToolCall) -> Pieces[ToolResult]:
-        """What the call came to. After a broken jail the episode is replayed once in a new one.
+    def run(self, call: ToolCall) -> Pieces[PlayedCall]:
+        """The call, with what it came to. After a broken jail the episode is replayed once in a new one.
 
         Raises EnvError when the source does not load, SandboxUnavailable when this machine has no jail, and
         SandboxFailure when the second jail broke too or does not repeat what the first one answered.
         """
         refusal = self._refusal(call)
-        return refusal if refusal is not None else (yield from self._reach(call))
+        return self._reach(call) if refusal is None else at_once((call, refusal))
 
-    def look(self, function: str) -> Pieces[ToolResult]:
+    def look(self, function: str) -> Pieces[PlayedCall]:
         """What a function of the source returns that the model is not shown: for rubrics, after the last turn.
 
         Raises what `run` raises.
@@ -125,17 +125,34 @@ class ToolRunner:
         if session is not None:
             session.close()
 
-    def _reach(self, call: ToolCall) -> Pieces[ToolResult]:
-        try:
-            result = yield from self._call(call)
-        except SandboxUnavailable:
-            raise
-        except SandboxFailure:
-            self._telemetry.infra_retries += 1
-            yield from self._replay()
-            result = yield from self._call(call)
-        self._done.append((call, result))
-        return result
+    def _reach(self, call: ToolCall) -> Pieces[PlayedCall]:
+        todo: list[tuple[ToolCall, ToolResult | None]] = [(call, None)]  # and what it must come to
+        for replayed in (False, True):
+            try:
+                for each, expected in todo:
+                    if self._session is None:
+                        yield from self._open()
+                    start = time.perf_counter()
+                    try:
+                        result = yield from self._call_in_pieces(each.name, each.arguments)
+                    finally:
+                        self._telemetry.call_s.append(time.perf_counter() - start)
+                    if result.status == "sandbox_failure":
+                        raise SandboxFailure(result.error_message or "the sandbox failed without a reason")
+                    if expected not in (None, result):
+                        raise SandboxFailure(f"task {self._task.id}: {each.name} answered differently when replayed")
+                break
+            except SandboxUnavailable:
+                raise
+            except SandboxFailure:
+                if replayed:
+                    raise
+                self._telemetry.infra_retries += 1
+                self.close()
+                todo = [*self._done, (call, None)]
+        played = call, result
+        self._done.append(played)
+        return played
 
     def _refusal(self, call: ToolCall) -> ToolResult | None:
         if call.error is not None:
@@ -152,24 +169,9 @@ class ToolRunner:
                 return ToolResult("invalid_arguments", error_message=error)
         return None
 
-    def _call(self, call: ToolCall) -> Pieces[ToolResult]:
-        if self._session is None:
-            start = time.perf_counter()
-            self._session = yield from self._open()
-            self._call_in_pieces = pieces_of(self._session, "call")
-            self._telemetry.open_s.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        try:
-            result = yield from self._call_in_pieces(call.name, call.arguments)
-        finally:
-            self._telemetry.call_s.append(time.perf_counter() - start)
-        if result.status == "sandbox_failure":
-            raise SandboxFailure(result.error_message or "the sandbox failed without a reason")
-        return result
-
-    def _open(self) -> Pieces[Session]:
-        task = self._task
-        return pieces_of(self._open_pool(), "open")(
+    def _open(self) -> Pieces[None]:
+        start, task = time.perf_counter(), self._task
+        self._session = yield from pieces_of(self._open_pool(), "open")(
             task.source,
             state=task.state,
             seed=self._seed,
@@ -177,12 +179,8 @@ class ToolRunner:
             limits=Limits().overridden(task.limits) if task.limits else None,
             services=self._broker.channel(task.services) if self._broker and task.services else None,
         )
-
-    def _replay(self) -> Pieces[None]:
-        self.close()
-        for call, result in self._done:
-            if (yield from self._call(call)) != result:
-                raise SandboxFailure(f"task {self._task.id}: {call.name} answered differently when replayed")
+        self._call_in_pieces = pieces_of(self._session, "call")
+        self._telemetry.open_s.append(time.perf_counter() - start)
 
 
 def _short(name: str) -> str:

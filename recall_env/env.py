@@ -26,7 +26,7 @@ from recall_env.sandbox.session import Pool
 from recall_env.spaces import Unicode
 from recall_env.task import Task
 from recall_env.taskset import TaskSet
-from recall_env.tool_call import ToolCall, ToolResult, copied
+from recall_env.tool_call import PlayedCall, ToolResult, copied
 
 __all__ = ["SynToolEnv"]
 
@@ -155,7 +155,7 @@ class SynToolEnv(gym.Env[str, str]):
         self._turns, self._written = [], 0
         messages = self.dialect.start(self._task)
         self._transcript = messages
-        info = self._info(messages, [], None)
+        info = self._info(messages, [])
         info["tools"] = self.dialect.template_tools(self._task)
         info["seed"] = self._seed
         self._ended = False
@@ -173,15 +173,29 @@ class SynToolEnv(gym.Env[str, str]):
 
     def step_in_pieces(self, action: str | Message) -> Pieces[Step]:
         """The same, for who has more to do than to wait for it: it yields where it waits for a tool (in_pieces.py)."""
-        if self._ended or self._task is None or self._runner is None:
-            raise gym.error.ResetNeeded("the episode has ended, or none was begun: call reset() first")
-        if not isinstance(action, str):
-            if not isinstance(action, Mapping) or not self.dialect.takes_messages:
-                raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
-            action = message_text(action)
-        start = time.perf_counter()
+        text, start = self._text_of(action), time.perf_counter()
         try:
-            return (yield from self._step(as_text(action)))
+            turn, said = self.dialect.parse(text, self._task.extractor), self.dialect.assistant(text)
+            self._transcript.append(said)
+            results: list[PlayedCall] = []
+            for call in map(bounded, turn.calls):
+                try:
+                    results.append((yield from self._runner.run(call)))
+                except SandboxUnavailable:
+                    raise
+                except SandboxFailure as failure:
+                    results.append((call, ToolResult("sandbox_failure", error_message=str(failure))))
+                    self._turns.append(PlayedTurn(said["content"], tuple(results)))
+                    return self._void(self._info([], results), failure)
+            self._turns.append(PlayedTurn(said["content"], tuple(results)))
+            messages = self.dialect.render(results) if turn.calls else []
+            observation = self.dialect.observation(messages) if turn.calls else ""
+            self._transcript += messages
+            self._written += len(text) + len(observation)
+            info, termination = self._info(messages, results), self._termination(turn)
+            if termination is None:
+                return observation, 0.0, False, False, info
+            return (yield from self._finish(turn, termination, observation, info))
         except EnvError as error:
             self._end()
             where = f"{self._dataset if self._tasks is None else self.tasks.name} task {self._task.id}"
@@ -206,76 +220,57 @@ class SynToolEnv(gym.Env[str, str]):
         """Seconds spent in this episode: open_s, call_s, step_s (lists), and infra_retries."""
         return self._telemetry.to_json()
 
-    def _step(self, action: str) -> Pieces[Step]:
-        turn = self.dialect.parse(action, self._task.extractor)
-        said = self.dialect.assistant(action)
-        self._transcript.append(said)
-        results: list[tuple[ToolCall, ToolResult]] = []
-        for call in map(bounded, turn.calls):
-            try:
-                results.append((call, (yield from self._runner.run(call))))
-            except SandboxUnavailable:
-                raise
-            except SandboxFailure as failure:
-                results.append((call, ToolResult("sandbox_failure", error_message=str(failure))))
-                self._turns.append(PlayedTurn(said["content"], tuple(results)))
-                return self._void(results, failure)
-        self._turns.append(PlayedTurn(said["content"], tuple(results)))
-        if not turn.calls:
-            return (yield from self._finish([], results, self._answer(turn), "answer"))
-        messages = self.dialect.render(results)
-        self._transcript += messages
-        observation = self.dialect.observation(messages)
-        self._written += len(action) + len(observation)
-        if len(self._turns) >= self.max_turns:
-            return (yield from self._finish(messages, results, None, "max_turns"))
-        if self._over_budget():
-            return (yield from self._finish(messages, results, None, "budget"))
-        return observation, 0.0, False, False, self._info(messages, results, blame(results))
+    def _text_of(self, action: str | Message) -> str:
+        if self._ended or self._task is None or self._runner is None:
+            raise gym.error.ResetNeeded("the episode has ended, or none was begun: call reset() first")
+        if not isinstance(action, str):
+            if not isinstance(action, Mapping) or not self.dialect.takes_messages:
+                raise RecallError(f"action: expected the assistant's text, got {type(action).__name__}")
+            action = message_text(action)
+        return as_text(action)
 
-    def _over_budget(self) -> bool:
+    def _termination(self, turn: Turn) -> Termination | None:
+        """How the episode ends with this turn, or None while it goes on."""
+        if not turn.calls:
+            return "answer"
+        if len(self._turns) >= self.max_turns:
+            return "max_turns"
         if self.text_budget is not None and self._written > self.text_budget:
-            return True
+            return "budget"
         if self.time_budget_s is None:
-            return False
-        return sum(self._telemetry.open_s) + sum(self._telemetry.call_s) > self.time_budget_s
+            return None
+        return "budget" if sum(self._telemetry.open_s) + sum(self._telemetry.call_s) > self.time_budget_s else None
 
     def _answer(self, turn: Turn) -> str | None:
         extractor = self._task.extractor
-        if extractor is None or turn.text is None:
+        if turn.calls or extractor is None or turn.text is None:
             return turn.answer
         return EXTRACTORS[extractor](turn.text)
 
-    def _finish(
-        self,
-        messages: list[Message],
-        results: list[tuple[ToolCall, ToolResult]],
-        answer: str | None,
-        termination: Termination,
-    ) -> Pieces[Step]:
+    def _finish(self, turn: Turn, termination: Termination, observation: str, info: dict[str, Any]) -> Pieces[Step]:
+        """The end of an episode: its score, and what `info` says of it beside what every step's says."""
         state: dict[str, ToolResult] = {}
+        answer = self._answer(turn)
         try:
             for name in self.rubric.state_functions:
-                state[name] = yield from self._runner.look(name)
+                _, state[name] = yield from self._runner.look(name)
             if not (self.rubric.instant and self._runner.closes_at_once):
                 yield SLOW
             score = self.rubric.score(Episode(self._task, tuple(self._turns), answer, termination, state))
         except SandboxUnavailable:
             raise
         except (SandboxFailure, JudgeFailure) as failure:
-            return self._void(results, failure)
-        unanswered = termination == "answer" and answer is None
-        info = self._info(messages, results, "agent" if unanswered else blame(results))
+            return self._void(info, failure)
+        if termination == "answer" and answer is None:
+            info["failure"] = "agent"
         if state:
             info["final_state"] = {name: result_info(result) for name, result in state.items()}
         self._add_end(info, answer, termination, score)
-        observation = self.dialect.observation(messages) if messages else ""
         return observation, score.total, termination == "answer", termination != "answer", info
 
-    def _void(self, results: list[tuple[ToolCall, ToolResult]], failure: RecallError) -> Step:
+    def _void(self, info: dict[str, Any], failure: RecallError) -> Step:
         """The end of an episode that our own fault or a judge's broke. Nothing of it is shown to the model."""
-        info = self._info([], results, "infra")
-        info["valid"], info["fault"] = False, str(failure)
+        info |= {"messages": [], "failure": "infra", "valid": False, "fault": str(failure)}
         self._add_end(info, None, "infra", Score(0.0, dict.fromkeys(self.rubric.names, 0.0)))
         return "", 0.0, False, True, info
 
@@ -287,15 +282,13 @@ class SynToolEnv(gym.Env[str, str]):
         if score.verdicts:
             info["score"]["verdicts"] = copied(score.verdicts)
 
-    def _info(
-        self, messages: list[Message], results: list[tuple[ToolCall, ToolResult]], failure: str | None
-    ) -> dict[str, Any]:
+    def _info(self, messages: list[Message], results: list[PlayedCall]) -> dict[str, Any]:
         return {
             "task_id": self._task.id,
             "turn": len(self._turns),
             "messages": copied(messages),
             "tool_calls": [call_info(index, *pair) for index, pair in enumerate(results)],
-            "failure": failure,
+            "failure": blame(results),
             "valid": True,
         }
 

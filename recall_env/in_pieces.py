@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
-__all__ = ["SLOW", "Pieces", "Slow", "Waiting", "finish", "in_one", "pieces_of"]
+__all__ = ["SLOW", "Pieces", "Slow", "Waiting", "at_once", "finish", "in_one", "pieces_of"]
 
 
 class Waiting(Protocol):
@@ -67,3 +67,9 @@ def in_one[T](do: Callable[..., T], *arguments: Any, **more: Any) -> Pieces[T]:
     """What cannot be done in pieces, and may take long."""
     yield SLOW
     return do(*arguments, **more)
+
+
+def at_once[T](value: T) -> Pieces[T]:
+    """What is there already."""
+    return value
+    yield

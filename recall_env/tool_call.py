@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["AGENT_STATUSES", "Status", "ToolCall", "ToolResult"]
+__all__ = ["AGENT_STATUSES", "PlayedCall", "Status", "ToolCall", "ToolResult"]
 
 # What a call came to: the statuses are explained in docs/environment.md. Only the last is never shown to a model.
 Status = Literal[
@@ -49,6 +49,9 @@ class ToolResult(NamedTuple):
     def ok(self) -> bool:
         """Whether the tool returned, and nothing of it was cut."""
         return self.status == "ok"
+
+
+PlayedCall = tuple[ToolCall, ToolResult]  # a call, and what it came to
 
 
 def copied(value: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 
-from recall_env.env import SynToolEnv
+from recall_env.env import Step, SynToolEnv
 from recall_env.errors import RecallError
 from recall_env.in_pieces import SLOW, Pieces, in_one
 from recall_env.waits import Waits
@@ -59,7 +59,7 @@ class _Slot:
     env: gym.Env | None = None
     in_pieces: bool = False  # is how this environment steps
     busy: bool = False  # its event has not been handed out
-    work: Pieces[Event] | None = None  # what is under way
+    work: Pieces[Step] | None = None  # what is under way
     with_worker: bool = False  # is that work
 
 
@@ -217,7 +217,7 @@ class EnvPool:
         slot.busy = True
         self._pending += 1
 
-    def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Pieces[Event]:
+    def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Pieces[Step]:
         slot = self._slots[index]
         if not slot.in_pieces:
             yield SLOW
@@ -225,22 +225,24 @@ class EnvPool:
             slot.env = self._make_env()
             slot.in_pieces = _steps_in_pieces(slot.env)
         observation, info = slot.env.reset(seed=seed, options=options)
-        return Event(index, observation, info=info)
+        return observation, 0.0, False, False, info
 
-    def _step(self, index: int, action: "str | Future[str]") -> Pieces[Event]:
+    def _step(self, index: int, action: str) -> Pieces[Step]:
         slot = self._slots[index]
-        env = slot.env
-        if env is None:
-            raise RecallError(f"EnvPool: slot {index} was never reset")
-        if isinstance(action, Future):
-            action = action.result()
-        outcome = yield from (env.step_in_pieces(action) if slot.in_pieces else in_one(env.step, action))
-        return Event(index, *outcome)
+        if slot.env is None:
+            return in_one(self._refuse_step, index)
+        return slot.env.step_in_pieces(action) if slot.in_pieces else in_one(slot.env.step, action)
+
+    def _step_written(self, index: int, written: "Future[str]") -> Pieces[Step]:
+        return (yield from self._step(index, written.result()))
+
+    def _refuse_step(self, index: int) -> Step:
+        raise RecallError(f"EnvPool: slot {index} was never reset")
 
     def _on_written(self, index: int, written: "Future[str]") -> None:
         """From the thread that has just written a turn."""
         if not self._closed.is_set():
-            self._slots[index].work = self._step(index, written)
+            self._slots[index].work = self._step_written(index, written)
             self._hand_over(index)
 
     def _go_on(self, timeout_s: float | None) -> None:
@@ -249,7 +251,7 @@ class EnvPool:
         while self._ready:
             self._advance(self._ready.popleft())
 
-    def _begin(self, index: int, work: Pieces[Event]) -> None:
+    def _begin(self, index: int, work: Pieces[Step]) -> None:
         self._slots[index].work = work
         self._advance(index)
 
@@ -269,7 +271,7 @@ class EnvPool:
                     self._rouse_stand_in()
         except StopIteration as end:
             slot.work = None
-            self._events.append(end.value)
+            self._events.append(_event(index, end.value))
         except BaseException as error:  # whatever it is, the driver must hear of it, or recv waits forever
             slot.work, slot.with_worker = None, False
             self._events.append(Event(index, error=error))
@@ -283,7 +285,7 @@ class EnvPool:
                 pass
         except StopIteration as end:
             slot.work = None
-            self._events.append(end.value)
+            self._events.append(_event(index, end.value))
         except BaseException as error:
             slot.work = None
             self._events.append(Event(index, error=error))
@@ -323,6 +325,17 @@ class EnvPool:
         finally:
             self._driving.release()
         return True
+
+
+def _event(index: int, outcome: object) -> Event:
+    """Of what an environment returned, which may be anybody's."""
+    try:
+        observation, reward, terminated, truncated, info = outcome
+    except (TypeError, ValueError):
+        got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
+        wanted = "(observation, reward, terminated, truncated, info)"
+        return Event(index, error=RecallError(f"EnvPool: slot {index}: expected {wanted} from step, got {got}"))
+    return Event(index, observation, reward, terminated, truncated, info)
 
 
 def _steps_in_pieces(env: gym.Env) -> bool:

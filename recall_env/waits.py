@@ -11,6 +11,10 @@ from collections import deque
 from recall_env.in_pieces import Waiting
 
 NEVER = float("inf")
+# Where more than MANY wait and fewer than FEW can go on, the others that can within PAUSE_S go on with them: each alone
+# would find the processor's caches full of what its tools left there.
+MANY, FEW, PAUSE_S = 64, 16, 0.001
+LONGEST_LOOK_S = 24 * 3600.0  # epoll counts milliseconds in 32 bits
 
 
 class Waits:
@@ -47,14 +51,11 @@ class Waits:
     def ready(self, timeout_s: float | None, found: "deque[int]") -> None:
         """Add the numbers whose waits are over, and now forgotten. Waits for the first until timeout_s, or until
         woken. What it had found when it was interrupted is in `found`."""
-        waiting = self._waiting
-        for descriptor, _ in self._epoll.poll(self._until_alarm(timeout_s)):
-            if descriptor == self._waker:
-                os.eventfd_read(self._waker)
-            elif waiting[number := self._numbers[descriptor]] is not None:
-                found.append(number)
-                waiting[number] = None
-                self.count -= 1
+        self._look(self._until_alarm(timeout_s), found)
+        has_time = timeout_s is None or timeout_s > PAUSE_S
+        if has_time and 0 < len(found) < FEW and self.count > MANY:
+            time.sleep(PAUSE_S)
+            self._look(0, found)
         if self._alarms and self._alarms[0][0] <= time.monotonic():
             self._late(found)
 
@@ -70,6 +71,16 @@ class Waits:
             self._epoll.close()
             os.close(self._waker)
 
+    def _look(self, timeout_s: float | None, found: "deque[int]") -> None:
+        waiting = self._waiting
+        for descriptor, _ in self._epoll.poll(timeout_s):
+            if descriptor == self._waker:
+                os.eventfd_read(self._waker)
+            elif waiting[number := self._numbers[descriptor]] is not None:
+                found.append(number)
+                waiting[number] = None
+                self.count -= 1
+
     def _register(self, number: int, waiting: Waiting) -> None:
         descriptor = waiting.fileno()
         if descriptor < 0:  # closed by somebody else, which its work is to find out
@@ -79,10 +90,10 @@ class Waits:
         self._registered[number], self._numbers[descriptor] = weakref.ref(waiting), number
 
     def _until_alarm(self, timeout_s: float | None) -> float | None:
-        if not self._alarms or timeout_s == 0:
+        if timeout_s == 0 or (timeout_s is None and not self._alarms):
             return timeout_s
-        rings_in = max(0.0, self._alarms[0][0] - time.monotonic())
-        return rings_in if timeout_s is None else min(timeout_s, rings_in)
+        rings_in = max(0.0, self._alarms[0][0] - time.monotonic()) if self._alarms else NEVER
+        return min(NEVER if timeout_s is None else timeout_s, rings_in, LONGEST_LOOK_S)
 
     def _late(self, found: "deque[int]") -> None:
         now = time.monotonic()

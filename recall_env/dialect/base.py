@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from recall_env.errors import RecallError
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import PlayedCall, ToolCall
 
 Message = dict[str, Any]  # an OpenAI chat message: role and content
 
@@ -67,7 +67,7 @@ class Dialect(Protocol):
         extractor: the task's own, if it has one (`answer.EXTRACTORS`).
         """
 
-    def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
+    def render(self, results: list[PlayedCall]) -> list[Message]:
         """The messages that tell the model what its calls came to."""
 
     def assistant(self, text: str) -> Message:

@@ -21,7 +21,7 @@ from recall_env.dialect.base import Message, Turn, call_text
 from recall_env.sandbox import wire
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult, copied
+from recall_env.tool_call import PlayedCall, ToolCall, ToolResult, copied
 
 SYSTEM = (
     "Use the tools to answer the question; do not guess what a tool can tell you. "
@@ -63,7 +63,7 @@ class Hermes:
             calls = first_calls(_calls(text))
         return Turn(calls, None if calls else boxed(text), text)
 
-    def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
+    def render(self, results: list[PlayedCall]) -> list[Message]:
         return [{"role": "tool", "content": content(result)} for _, result in results]
 
     def assistant(self, text: str) -> Message:

@@ -18,7 +18,7 @@ from recall_env.answer import boxed, without_thinking
 from recall_env.dialect.base import Message, Turn
 from recall_env.dialect.hermes import Hermes, NotJson, content, decoded, first_calls
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import PlayedCall, ToolCall
 
 _FORM = 'a call is {"id": "...", "type": "function", "function": {"name": "...", "arguments": "{...}"}}'
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -35,7 +35,7 @@ class OpenAI(Hermes):
         calls = first_calls(_calls(message.get("tool_calls")))
         return Turn(calls, None if calls else boxed(said), said)
 
-    def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
+    def render(self, results: list[PlayedCall]) -> list[Message]:
         return [{"role": "tool", "tool_call_id": call.call_id, "content": content(result)} for call, result in results]
 
     def assistant(self, text: str) -> Message:

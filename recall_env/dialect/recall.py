@@ -20,7 +20,7 @@ from typing import Any
 from recall_env.dialect.base import Message, Turn, call_text
 from recall_env.sandbox.session import Mode
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import PlayedCall, ToolCall, ToolResult
 
 _SYSTEM = (
     "In this environment you have access to a set of tools you can use to assist with the user query. "
@@ -69,7 +69,7 @@ class Recall:
         response = (self.prefill + text).strip()
         return Turn(calls, None if calls else boxed(response), response)
 
-    def render(self, results: list[tuple[ToolCall, ToolResult]]) -> list[Message]:
+    def render(self, results: list[PlayedCall]) -> list[Message]:
         blocks = (f"<tool_response>{call.raw}\n{_shown(call, r)}\n</tool_response>\n" for call, r in results)
         return [{"role": "user", "content": "".join(blocks)}]
 

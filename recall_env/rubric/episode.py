@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from recall_env.task import Task
-from recall_env.tool_call import ToolCall, ToolResult
+from recall_env.tool_call import PlayedCall, ToolResult
 
 Termination = Literal["answer", "max_turns", "budget", "infra"]  # how an episode ended; infra: by our own fault
 Verdict = dict[str, Any]  # what a judge said: {"score": 0 to 1, "reason": text}
@@ -15,7 +15,7 @@ class PlayedTurn(NamedTuple):
     """One assistant turn as it was written (its prefill included), and what its calls came to."""
 
     text: str
-    results: tuple[tuple[ToolCall, ToolResult], ...] = ()
+    results: tuple[PlayedCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Episode:
     offline: bool = False
 
     @property
-    def results(self) -> list[tuple[ToolCall, ToolResult]]:
+    def results(self) -> list[PlayedCall]:
         """Every call with what it came to, over all turns, in order."""
         return [pair for turn in self.turns for pair in turn.results]
 

@@ -31,8 +31,9 @@ from recall_env.sandbox.session import Mode
 from recall_env.tool_call import Status, ToolResult
 
 DEATH_WAIT_S = 10.0  # between a socket's end and the word of its process's death
-NONCE_BYTES = 8
+NONCE_BYTES, NONCES = 8, 256  # of one; drawn at once, for to ask the kernel for each takes as long as to write a call
 SEND_OVERHEAD_BYTES = 1024  # what the kernel wants beside the frame itself
+_nonces: list[str] = []  # not yet used
 REPLY_STATUSES = frozenset({"ok", "tool_error", "out_of_memory", "unknown_tool", "output_truncated"})
 
 
@@ -310,7 +311,7 @@ class Episode:
         return False
 
     def _start_clock(self, timeout_s: float) -> None:
-        self._nonce = os.urandom(NONCE_BYTES).hex()
+        self._nonce = _nonce()
         self._timeout_s = timeout_s
         self.deadline = time.monotonic() + timeout_s
 
@@ -374,6 +375,16 @@ class Episode:
         self._process.kill()
         self._gone = ToolResult(status, error_message=f"an earlier call ended the tools of this episode: {message}")
         return ToolResult(status, error_message=message)
+
+
+def _nonce() -> str:
+    """What no guest can guess. Any thread may ask; a forked child's episodes may get what its parent's do."""
+    while True:
+        try:
+            return _nonces.pop()
+        except IndexError:
+            text, chars = os.urandom(NONCES * NONCE_BYTES).hex(), 2 * NONCE_BYTES
+            _nonces.extend(text[at : at + chars] for at in range(0, len(text), chars))
 
 
 def _signal_name(number: int) -> str:

@@ -8,8 +8,8 @@ from collections import deque
 
 import pytest
 
-from recall_env.in_pieces import SLOW, finish, in_one, pieces_of
-from recall_env.waits import Waits
+from recall_env.in_pieces import SLOW, at_once, finish, in_one, pieces_of
+from recall_env.waits import MANY, PAUSE_S, Waits
 from recall_env.workers import Workers
 
 
@@ -75,6 +75,7 @@ def test_work_is_finished_in_the_callers_thread_whatever_it_waits_for(pipes):
     assert list(in_one(divmod, 7, 2)) == [SLOW] and finish(in_one(divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         finish(in_one(divmod, 7, 0))
+    assert list(at_once(3)) == [] and finish(at_once(3)) == 3
 
 
 def test_work_whose_wait_is_interrupted_is_over(pipes):
@@ -125,6 +126,39 @@ def test_those_whose_waits_are_over_are_named_once(pipes, waits):
     assert look(waits, None) == [1] and waits.count == 1
     first.fill()
     assert look(waits, None) == [0] and look(waits, 0) == [] and waits.count == 0
+
+
+def test_where_many_wait_those_that_can_go_on_within_a_moment_go_on_together(pipes, monkeypatch):
+    many = Waits(MANY + 3)
+    waiting = [pipes() for _ in range(MANY + 3)]
+    for number, pipe in enumerate(waiting):
+        many.add(number, pipe)
+    paused = []
+
+    def pause(seconds):
+        paused.append(seconds)
+        waiting[1].fill()
+
+    monkeypatch.setattr(time, "sleep", pause)
+    waiting[0].fill()
+    assert look(many, 5) == [0, 1] and paused == [PAUSE_S] and many.count == MANY + 1
+    waiting[2].fill()
+    assert look(many, 0) == [2] and paused == [PAUSE_S]  # whoever has no time at all does not wait for others
+    waiting[3].fill()
+    assert look(many, 5) == [3] and paused == [PAUSE_S]  # MANY are left: no more than that
+    many.close()
+
+
+def test_a_wait_may_be_for_ever(pipes, waits):
+    pipe = pipes(within_s=float("inf"))
+    waits.add(0, pipe)
+    threading.Timer(0.05, pipe.fill).start()
+    assert look(waits, float("inf")) == [0]
+    pipe.wait()
+    pipe.deadline = time.monotonic() + 1e9  # seconds; in milliseconds beyond what epoll counts
+    waits.add(0, pipe)
+    pipe.fill()
+    assert look(waits, None) == [0]
 
 
 def test_a_socket_stays_registered_and_what_comes_while_nobody_waits_is_nobodys(pipes, waits):

@@ -84,6 +84,17 @@ def test_what_an_environment_raises_arrives_as_its_event_and_the_others_go_on():
         assert pool.recv()[0].error is None
 
 
+@pytest.mark.parametrize("outcome", [("text", 1.0, False, {}), None])
+def test_an_environment_that_returns_no_step_is_told_what_one_is(monkeypatch, outcome):
+    monkeypatch.setattr(Clockwork, "step", lambda self, action: outcome)
+    with EnvPool(Clockwork, size=2, workers=1) as pool:
+        pool.reset(1)
+        pool.recv()
+        pool.send(1, "a")
+        (event,) = pool.recv(timeout_s=float("inf"))
+        assert isinstance(event.error, RecallError) and "expected (observation, reward," in str(event.error)
+
+
 def test_a_turn_that_is_still_being_written_holds_no_worker():
     with EnvPool(Clockwork, size=2, workers=1) as pool:
         pool.reset(0)

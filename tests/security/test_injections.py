@@ -63,7 +63,7 @@ def test_what_a_model_writes_stays_data(host, pool, make_task, payload, dialect)
         checks_arguments=dialect.checks_arguments,
         telemetry=Telemetry(),
     )
-    result = finish(runner.run(call))
+    _, result = finish(runner.run(call))
     runner.close()
     assert result.status in (("ok", "invalid_arguments") if name == "note" else ("unknown_tool",)), result
     assert not result.value and host.untouched
