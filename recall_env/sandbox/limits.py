@@ -1,7 +1,7 @@
 """Limits: what one episode may use. Not what a whole jail may use (cgroups.py). Standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from recall_env.nearest import did_you_mean
@@ -55,8 +55,8 @@ class Limits:
 
     def check_ceiling(self, ceiling: "Limits") -> None:
         """ValueError, naming the first limit that is above the same one of `ceiling`."""
-        most = asdict(ceiling)
-        for name, value in asdict(self).items():
+        most = vars(ceiling)
+        for name, value in vars(self).items():
             if value > most[name]:
                 raise ValueError(f"limits: {name}: the ceiling is {most[name]:g}, got {value:g}")
 
