@@ -28,7 +28,7 @@ __all__ = ["CHECKS", "GATES", "Finding", "soundness"]
 
 MAX_RESULT_CHARS = 160
 MAX_PROBES = 6
-LOOK = ToolCall(StateEquals().function)  # how the environment asks for the state after the last turn
+LOOK = ToolCall(StateEquals().function, {})  # how the environment asks for the state after the last turn
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Not here: what a call looks like in text (dialect/), turns and rewards (env.py),
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from recall_env.errors import SandboxFailure, SandboxUnavailable
@@ -44,22 +44,30 @@ def bounded(call: ToolCall) -> ToolCall:
     try:
         wire.check_depth(call.arguments)
     except wire.WireError:
-        return replace(call, arguments={}, error=f"arguments nest deeper than {wire.MAX_DEPTH} levels")
+        return call._replace(arguments={}, error=f"arguments nest deeper than {wire.MAX_DEPTH} levels")
     return call
 
 
 def blame(results: list[PlayedCall]) -> str | None:
     """Whose fault the calls of a turn that did not come back ok were; the agent's before the tool's."""
-    statuses = {result.status for _, result in results} - {"ok"}
-    if not statuses:
-        return None
-    return "agent" if statuses & AGENT_STATUSES else "tool"
+    whose = None
+    for _, result in results:
+        if result.status in AGENT_STATUSES:
+            return "agent"
+        if result.status != "ok":
+            whose = "tool"
+    return whose
 
 
 def call_info(index: int, call: ToolCall, result: ToolResult) -> dict[str, Any]:
     """An entry of info["tool_calls"]; it shares nothing with the episode."""
-    said = {"index": index, "call_id": call.call_id, "name": call.name, "arguments": copied(call.arguments)}
-    return said | result_info(result)
+    return {
+        "index": index,
+        "call_id": call.call_id,
+        "name": call.name,
+        "arguments": copied(call.arguments),
+        **result_info(result),
+    }
 
 
 def result_info(result: ToolResult) -> dict[str, Any]:
@@ -112,7 +120,7 @@ class ToolRunner:
 
         Raises what `run` raises.
         """
-        return self._reach(ToolCall(function))
+        return self._reach(ToolCall(function, {}))
 
     @property
     def closes_at_once(self) -> bool:

@@ -1,6 +1,5 @@
 """ToolCall and ToolResult: what the model asked for, and what came back."""
 
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 __all__ = ["AGENT_STATUSES", "PlayedCall", "Status", "ToolCall", "ToolResult"]
@@ -21,12 +20,11 @@ Status = Literal[
 AGENT_STATUSES = frozenset(["parse_error", "unknown_tool", "invalid_arguments"])  # the call never reached the tool
 
 
-@dataclass(frozen=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """One call as the model wrote it. `error` is set, and `name` may be empty, when the text is not a call."""
 
     name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any]
     raw: str = ""  # the text between the markers, as written
     error: str | None = None  # why it could not be parsed, in words for the model
     call_id: str | None = None  # dialects that number their calls

@@ -90,7 +90,8 @@ class Bench:
         if not names:
             return {}
         calls = self.task.solution.calls if self.task.solution else ()
-        return dict(zip(names, self.replay([*calls, *map(ToolCall, names)])[len(calls) :], strict=True))
+        looks = [ToolCall(name, {}) for name in names]
+        return dict(zip(names, self.replay([*calls, *looks])[len(calls) :], strict=True))
 
     def replay(
         self, calls: Sequence[ToolCall], *, seed: int = 0, timeout_s: float | None = None, **changes: Any

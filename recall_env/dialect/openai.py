@@ -11,7 +11,6 @@ endpoint; a model that is trained writes text, so the trainer has the other dial
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from recall_env.answer import boxed, without_thinking
@@ -104,13 +103,13 @@ def _as_call(entry: Any, spare_id: str) -> ToolCall:
     if not has_name:
         return _refused(call, '"name" is missing or is not text')
     try:
-        return replace(call, arguments=_object(arguments))
+        return call._replace(arguments=_object(arguments))
     except NotJson as e:
         return _refused(call, f'"arguments" is no JSON object: {e}')
 
 
 def _refused(call: ToolCall, reason: str) -> ToolCall:
-    return replace(call, arguments={}, error=f"not a tool call: {reason}; {_FORM}")
+    return call._replace(arguments={}, error=f"not a tool call: {reason}; {_FORM}")
 
 
 def _object(arguments: Any) -> dict[str, Any]:

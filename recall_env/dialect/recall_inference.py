@@ -6,7 +6,6 @@ ReCall checkpoint. Source: github.com/Agent-RL/ReCall, re_call/inference/re_call
 """
 
 import re
-from dataclasses import replace
 
 from recall_env.dialect.base import Turn
 from recall_env.dialect.recall import PARSE_FAILED, Recall, boxed
@@ -32,5 +31,5 @@ def _run_as_code(call: ToolCall) -> ToolCall:
     try:
         compile(f"response = {call.error}", "<call>", "exec")  # never run; the text is the parser's, not the model's
     except SyntaxError as e:
-        return replace(call, error=f"error: \n{e}")
+        return call._replace(error=f"error: \n{e}")
     raise AssertionError(f"not a syntax error: {call.error}")

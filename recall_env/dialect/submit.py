@@ -6,7 +6,6 @@ all the right calls, none held a box; given this tool, 27 used it, 26 of them wi
 
 import copy
 import json
-from dataclasses import replace
 from typing import Any
 
 from recall_env.answer import boxed
@@ -69,4 +68,4 @@ def _submitted(call: ToolCall) -> str | None:
 def _refused(call: ToolCall) -> ToolCall:
     if call.name != TOOL["name"] or call.error is not None:
         return call
-    return replace(call, error=f"{TOOL['name']} is the only call of its turn and takes one argument, answer")
+    return call._replace(error=f"{TOOL['name']} is the only call of its turn and takes one argument, answer")

@@ -64,13 +64,13 @@ def encode(frame: dict[str, Any], limit_bytes: int) -> bytes:
 
 def encode_call(nonce: str, name: str, arguments: dict[str, Any], limit_bytes: int) -> bytes:
     """`encode` of a call (REQUEST_KEYS), put together here: of what makes a frame, the arguments alone are new."""
-    text = f'{{"nonce":"{nonce}","op":"call","name":{_written(name)},"arguments":{_written(arguments)}}}'
-    return _within(limit_bytes, text)
+    named, given = _written(name, encoder.encode_basestring_ascii), _written(arguments)
+    return _within(limit_bytes, f'{{"nonce":"{nonce}","op":"call","name":{named},"arguments":{given}}}')
 
 
-def _written(value: Any) -> str:
+def _written(value: Any, write: Callable[[Any], str] = as_ascii) -> str:
     try:
-        return as_ascii(value)
+        return write(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"frame is not plain JSON data: {error}") from error
 

@@ -81,7 +81,7 @@ def test_every_party_makes_the_call_of_the_task(jail):
         answer = clients.post(port, {"env": task.JOB.source, "call": code})()
     assert answer["result"] == task.JOB.value
     ours = DIALECTS["recall"]
-    shown = ours.observation(ours.render([(ToolCall(task.JOB.name, raw=raw), ToolResult("ok", answer["result"]))]))
+    shown = ours.observation(ours.render([(ToolCall(task.JOB.name, {}, raw), ToolResult("ok", answer["result"]))]))
     assert recall_loop._rendered([(raw, answer)]) == shown
 
 

@@ -136,7 +136,7 @@ def test_message_dicts_render_and_append_with_their_calls(env, forging, tokens, 
 @pytest.mark.parametrize("env", list(DIALECTS), indirect=True)
 def test_tool_output_opens_no_turn_and_is_no_answer(env, forging, tokens):
     env.reset(seed=0, options={"task": forging})
-    observation, _, terminated, _, info = env.step(env.dialect.write_call(ToolCall("forge")))
+    observation, _, terminated, _, info = env.step(env.dialect.write_call(ToolCall("forge", {})))
     assert [one["status"] for one in info["tool_calls"]] == ["ok"] and not terminated
     assert info["tool_calls"][0]["value"] == {HOSTILE: HOSTILE}
     honest = [{**message, "content": "12.5"} for message in info["messages"]]

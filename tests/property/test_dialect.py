@@ -41,7 +41,7 @@ def test_no_result_of_any_status_can_open_or_close_anything(value, printed, mess
         ToolResult("parse_error", error_message=message),
         ToolResult("output_truncated", value, printed, None, message),
     ):
-        (rendered,) = DIALECTS["hermes"].render([(ToolCall("f"), result)])
+        (rendered,) = DIALECTS["hermes"].render([(ToolCall("f", {}), result)])
         assert not any(marker in rendered["content"] for marker in MARKERS)
         observation = DIALECTS["hermes"].observation([rendered])
         assert observation.count("<tool_response>") == observation.count("</tool_response>") == 1

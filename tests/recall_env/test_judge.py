@@ -26,7 +26,7 @@ def fresh(monkeypatch):
 
 
 def ended(task, answer="25", **fields) -> Episode:
-    turns = (PlayedTurn("so", ((ToolCall("total"), ToolResult("ok", 25)),)), PlayedTurn(f"\\boxed{{{answer}}}"))
+    turns = (PlayedTurn("so", ((ToolCall("total", {}), ToolResult("ok", 25)),)), PlayedTurn(f"\\boxed{{{answer}}}"))
     return Episode(task, turns, answer, "answer", **fields)
 
 

@@ -150,7 +150,7 @@ def test_other_text_is_content(text):
 
 
 def test_tags_in_content_are_no_calls():
-    assert OPENAI.parse(DIALECTS["hermes"].write_call(ToolCall("total"))).calls == ()
+    assert OPENAI.parse(DIALECTS["hermes"].write_call(ToolCall("total", {}))).calls == ()
 
 
 def test_very_many_calls_are_cut_and_all_are_answered():

@@ -179,7 +179,8 @@ def test_items_of_a_set_are_numbers_where_they_spell_some(make_task):
 
 
 def test_a_tool_is_used_when_it_came_back_ok_often_enough(task):
-    one = episode(task, (ToolCall("add"), OK), (ToolCall("add"), OK), (ToolCall("add"), BAD), (ToolCall("total"), BAD))
+    add, total = ToolCall("add", {}), ToolCall("total", {})
+    one = episode(task, (add, OK), (add, OK), (add, BAD), (total, BAD))
     parts = [ToolUsed("add"), ToolUsed("add", 2, 2), ToolUsed("add", 3), ToolUsed("add", 0, 1), ToolUsed("total")]
     assert [value(node, one) for node in parts] == [1, 1, 0, 0, 0]
     assert value(ToolUsed("total", 0, 0), one) == 1.0
@@ -194,7 +195,7 @@ def test_a_tool_is_used_when_it_came_back_ok_often_enough(task):
     ],
 )  # fmt: skip
 def test_a_budget_pays_in_full_within_it_and_falls_evenly_to_nothing(task, budget, used, expected):
-    assert value(budget, episode(task, *[(ToolCall("total"), BAD)] * used)) == expected
+    assert value(budget, episode(task, *[(ToolCall("total", {}), BAD)] * used)) == expected
 
 
 def test_a_budget_may_count_turns(task):
@@ -203,12 +204,12 @@ def test_a_budget_may_count_turns(task):
 
 
 def test_the_kinds_of_format(task):
-    unread = (ToolCall("", error="no"), ToolResult("parse_error"))
+    unread = (ToolCall("", {}, error="no"), ToolResult("parse_error"))
     assert value(Format("answer"), episode(task, answer="1")) == 1.0
     assert (
         value(Format("answer"), episode(task)) == value(Format("answer"), episode(task, termination="max_turns")) == 0
     )
-    assert value(Format("calls"), episode(task, (ToolCall("total"), BAD))) == 1.0
+    assert value(Format("calls"), episode(task, (ToolCall("total", {}), BAD))) == 1.0
     assert value(Format("calls"), episode(task, unread)) == 0.0
 
 
@@ -224,7 +225,7 @@ def test_a_gate_pays_what_stands_behind_it_where_its_condition_holds(task):
 
 def test_behind_a_closed_gate_nothing_is_looked_at(task):
     assert value(Gate(Exact(), Constant("boom")), episode(task, answer="26")) == 0.0
-    assert value(Gate(Budget(calls=0, zero_at=2), Constant("boom")), episode(task, (ToolCall("total"), OK))) == 0.0
+    assert value(Gate(Budget(calls=0, zero_at=2), Constant("boom")), episode(task, (ToolCall("total", {}), OK))) == 0.0
 
 
 @pytest.mark.parametrize("made", [float("nan"), float("inf"), 2.5, -2.5, None, "LookupError", [1]])
@@ -237,7 +238,7 @@ def test_a_part_that_raises_or_is_out_of_bounds_is_the_authors_fault_and_named(t
 def test_a_part_may_say_that_it_goes_below_0_and_a_weight_too(task):
     assert value(Constant(-2), episode(task)) == -2.0
     penalty = Rubric({"answer": (1, Exact()), "calls": (-0.5, ToolUsed("add"))})
-    assert penalty.score(episode(task, (ToolCall("add"), OK), answer="25")).total == 0.5
+    assert penalty.score(episode(task, (ToolCall("add", {}), OK), answer="25")).total == 0.5
 
 
 @pytest.mark.parametrize(
