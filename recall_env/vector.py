@@ -27,6 +27,7 @@ from recall_env.workers import Workers
 __all__ = ["EnvPool", "Event"]
 
 LOOK_EVERY = 32  # calls of the driver: what is ready by then is gone on with while it is in the processor's caches
+QUICK_S = 0.001  # who makes and resets an environment in less time, makes the next one in the driver's thread
 AWAY_S = 0.005  # a driver who has not called for so long is away
 STAND_IN_S = 1.0  # one look of the stand-in, for which it keeps a pool that everybody else has dropped
 
@@ -71,8 +72,9 @@ class EnvPool:
     """
 
     def __init__(self, make_env: Callable[[], gym.Env], size: int, workers: int | None = None):
-        """make_env: called in a worker thread, when a slot is first reset. workers: threads for what may take long,
-        made when all others are at work; fewer than `size` (the default) let it keep others of its kind waiting."""
+        """make_env: called when a slot is first reset, in a worker thread unless it was quick before. workers: threads
+        for what may take long, made when all others are at work; fewer than `size` (the default) let it keep others of
+        its kind waiting."""
         workers = size if workers is None else workers
         if size < 1 or workers < 1:
             raise RecallError(f"EnvPool: expected size and workers of at least 1, got {size} and {workers}")
@@ -80,6 +82,7 @@ class EnvPool:
         self._make_env = make_env
         self._slots = [_Slot() for _ in range(size)]
         self._pending = 0
+        self._begins_quickly = False  # an environment of make_env
         self._events: deque[Event] = deque()
         self._ready: deque[int] = deque()  # slots whose work need not wait any more; from any thread
         self._waits, self._workers = Waits(size), Workers(min(workers, size), "recall-env")
@@ -218,13 +221,18 @@ class EnvPool:
         self._pending += 1
 
     def _reset(self, index: int, seed: int | None, options: dict[str, Any] | None) -> Pieces[Step]:
-        slot = self._slots[index]
-        if not slot.in_pieces:
-            yield SLOW
+        slot, made_at = self._slots[index], None
         if slot.env is None:
+            if not self._begins_quickly:
+                yield SLOW
+            made_at = time.monotonic()
             slot.env = self._make_env()
             slot.in_pieces = _steps_in_pieces(slot.env)
+        if not slot.in_pieces:
+            yield SLOW
         observation, info = slot.env.reset(seed=seed, options=options)
+        if made_at is not None:
+            self._begins_quickly = slot.in_pieces and time.monotonic() - made_at < QUICK_S
         return observation, 0.0, False, False, info
 
     def _step(self, index: int, action: str) -> Pieces[Step]:

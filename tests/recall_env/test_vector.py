@@ -134,6 +134,24 @@ def test_a_constructor_that_raises_arrives_as_an_event():
         assert "no such set" in str(pool.recv()[0].error)
 
 
+@pytest.mark.parametrize("takes_s", [0.0, 0.01])
+def test_environments_that_are_made_in_no_time_need_no_thread(task, takes_s):
+    threads = []
+
+    def make():
+        threads.append(threading.current_thread())
+        time.sleep(takes_s)
+        return SynToolEnv()
+
+    with EnvPool(make, size=20) as pool:
+        for index in range(20):
+            pool.reset(index, options={"task": task})
+            assert pool.recv()[0].error is None
+    here = threading.current_thread()
+    assert threads[0] is not here  # nobody knows yet how long it takes
+    assert (here in threads) == (takes_s == 0.0)
+
+
 def test_a_slot_takes_one_operation_at_a_time():
     with EnvPool(Clockwork, size=1, workers=1) as pool:
         pool.reset(0)
