@@ -225,7 +225,7 @@ class EnvPool:
         if slot.env is None:
             if not self._begins_quickly:
                 yield SLOW
-            made_at = time.monotonic()
+            made_at, self._begins_quickly = time.monotonic(), False  # until it has: it may fail, after long
             slot.env = self._make_env()
             slot.in_pieces = _steps_in_pieces(slot.env)
         if not slot.in_pieces:
@@ -238,14 +238,15 @@ class EnvPool:
     def _step(self, index: int, action: str) -> Pieces[Step]:
         slot = self._slots[index]
         if slot.env is None:
-            return in_one(self._refuse_step, index)
-        return slot.env.step_in_pieces(action) if slot.in_pieces else in_one(slot.env.step, action)
+            return self._refuse_step(index)
+        return slot.env.step_in_pieces(action) if slot.in_pieces else in_one(lambda: slot.env.step(action))
 
     def _step_written(self, index: int, written: "Future[str]") -> Pieces[Step]:
         return (yield from self._step(index, written.result()))
 
-    def _refuse_step(self, index: int) -> Step:
+    def _refuse_step(self, index: int) -> Pieces[Step]:
         raise RecallError(f"EnvPool: slot {index} was never reset")
+        yield
 
     def _on_written(self, index: int, written: "Future[str]") -> None:
         """From the thread that has just written a turn."""
@@ -339,7 +340,7 @@ def _event(index: int, outcome: object) -> Event:
     """Of what an environment returned, which may be anybody's."""
     try:
         observation, reward, terminated, truncated, info = outcome
-    except (TypeError, ValueError):
+    except Exception:
         got = f"{len(outcome)} values" if isinstance(outcome, tuple) else type(outcome).__name__
         wanted = "(observation, reward, terminated, truncated, info)"
         return Event(index, error=RecallError(f"EnvPool: slot {index}: expected {wanted} from step, got {got}"))

@@ -43,8 +43,9 @@ class Waits:
         registered = self._registered[number]
         if registered is None or registered() is not waiting:
             self._register(number, waiting)
+        if self._waiting[number] is None:
+            self.count += 1
         self._waiting[number] = waiting
-        self.count += 1
         if waiting.deadline < self._next_alarm[number]:
             self._set_alarm(number, waiting.deadline)
 

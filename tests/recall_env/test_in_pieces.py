@@ -149,6 +149,15 @@ def test_where_many_wait_those_that_can_go_on_within_a_moment_go_on_together(pip
     many.close()
 
 
+def test_who_waits_again_before_his_wait_was_over_counts_once(pipes, waits):
+    pipe = pipes()
+    waits.add(0, pipe)
+    waits.add(0, pipe)
+    assert waits.count == 1
+    pipe.fill()
+    assert look(waits, 5) == [0] and waits.count == 0
+
+
 def test_a_wait_may_be_for_ever(pipes, waits):
     pipe = pipes(within_s=float("inf"))
     waits.add(0, pipe)

@@ -84,7 +84,14 @@ def test_what_an_environment_raises_arrives_as_its_event_and_the_others_go_on():
         assert pool.recv()[0].error is None
 
 
-@pytest.mark.parametrize("outcome", [("text", 1.0, False, {}), None])
+class Torn:
+    """Raises when it is looked into."""
+
+    def __iter__(self):
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize("outcome", [("text", 1.0, False, {}), None, Torn()])
 def test_an_environment_that_returns_no_step_is_told_what_one_is(monkeypatch, outcome):
     monkeypatch.setattr(Clockwork, "step", lambda self, action: outcome)
     with EnvPool(Clockwork, size=2, workers=1) as pool:
@@ -150,6 +157,52 @@ def test_environments_that_are_made_in_no_time_need_no_thread(task, takes_s):
     here = threading.current_thread()
     assert threads[0] is not here  # nobody knows yet how long it takes
     assert (here in threads) == (takes_s == 0.0)
+
+
+def test_a_slot_that_was_never_reset_says_so_at_once():
+    gate = threading.Event()
+    with EnvPool(lambda: Clockwork({"slow": gate}), size=2, workers=1) as pool:
+        pool.reset(0)
+        pool.recv()
+        pool.send(0, "slow")  # the only worker is at it
+        pool.send(1, "a")
+        (event,) = pool.recv(min_ready=0)
+        assert event.index == 1 and "never reset" in str(event.error)
+        gate.set()
+
+
+def test_what_asking_for_a_step_raises_is_the_event_of_its_slot():
+    class Far(Clockwork):
+        @property
+        def step(self):
+            raise ConnectionError("nobody is there")
+
+    with EnvPool(Far, size=1) as pool:
+        pool.reset(0)
+        pool.recv()
+        pool.send(0, "a")
+        assert isinstance(pool.recv(timeout_s=20)[0].error, ConnectionError)
+
+
+def test_who_was_quick_and_then_fails_gets_a_thread_again(task):
+    threads, fails = [], []
+
+    def make():
+        threads.append(threading.current_thread())
+        if fails:
+            raise TaskError("no host")
+        return SynToolEnv()
+
+    with EnvPool(make, size=30) as pool:
+        for index in range(20):
+            pool.reset(index, options={"task": task})
+            pool.recv()
+        fails.append(True)
+        for index in (20, 21):
+            pool.reset(index, options={"task": task})
+            assert isinstance(pool.recv()[0].error, TaskError)
+    here = threading.current_thread()
+    assert threads[-1] is not here
 
 
 def test_a_slot_takes_one_operation_at_a_time():
