@@ -216,44 +216,58 @@ def answer(tools: Tools, request: dict[str, Any], limits: dict[str, Any]) -> Rep
     return reply
 
 
-def serve(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
-    """Answer requests until the host closes its end; returns then."""
-    determinism.seed(seed)
-    frame_bytes, text, tools = limits["frame_bytes"], [], None
-    nonce = ""
+class Server:
+    """Answers the host's requests, one after another."""
 
-    def ask(request: dict[str, Any]) -> dict[str, Any]:
+    def __init__(self, sock: socket.SocketType, limits: dict[str, Any]) -> None:
+        self.sock, self.limits, self.frame_bytes = sock, limits, limits["frame_bytes"]
+        self.nonce = ""  # of the request under way
+        self.text: list[str] = []  # of the document to load, as far as it has come
+        self.tools: Tools | None = None
+
+    def serve(self) -> None:
+        """Until the host closes its end."""
+        sock, room = self.sock, wire.make_room(self.frame_bytes)
+        while size := sock.recv_into(room):
+            request, _ = read(str(room[:size], "ascii"))
+            self.nonce = request["nonce"]
+            loads = request["op"] == "load"
+            if loads:
+                self.text.append(request["text"])
+                if request["more"]:
+                    continue
+                self.begin(json.loads("".join(self.text)))
+            reply = answer(self.tools, request, self.limits)
+            if loads and not self.tools.shares_code:
+                sharing.give_back()
+            sock.send(reply.text(self.nonce).encode("ascii"))
+
+    def begin(self, document: dict[str, Any]) -> None:
+        self.text = []
+        if document["services"]:
+            services_shim.install(self.ask, document["services"])
+        self.tools = Tools(document, self.send_code if document["send_code"] else None)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """A service's answer, by way of the host, to whom this belongs to the call under way."""
         try:
-            payload = wire.encode({"nonce": nonce, **request}, frame_bytes)
+            payload = wire.encode({"nonce": self.nonce, **request}, self.frame_bytes)
         except wire.WireError as error:
             raise services_shim.RequestException(str(error)) from error
-        sock.send(payload)
-        return json.loads(wire.receive(sock, frame_bytes))
+        self.sock.send(payload)
+        return json.loads(wire.receive(self.sock, self.frame_bytes))
 
-    def send_code(code: bytes | None) -> None:
+    def send_code(self, code: bytes | None) -> None:
         """For the next episode of this source. An empty one when it does not fit into a frame: the host expects one."""
-        fits = code is not None and len(code) * 4 // 3 + CODE_FRAME_BYTES <= frame_bytes
+        fits = code is not None and len(code) * 4 // 3 + CODE_FRAME_BYTES <= self.frame_bytes
         text = base64.b64encode(code).decode() if fits else ""
-        sock.send(wire.encode({"nonce": nonce, "code": text}, frame_bytes))
+        self.sock.send(wire.encode({"nonce": self.nonce, "code": text}, self.frame_bytes))
 
-    room = wire.make_room(frame_bytes)
-    while size := sock.recv_into(room):
-        request, _ = read(str(room[:size], "ascii"))
-        nonce = request["nonce"]
-        if request["op"] == "load":
-            text.append(request["text"])
-            if request["more"]:
-                continue
-            document = json.loads("".join(text))
-            text = []
-            if document["services"]:
-                services_shim.install(ask, document["services"])
-            tools = Tools(document, send_code if document["send_code"] else None)
-        reply = answer(tools, request, limits)
-        if request["op"] == "load" and not tools.shares_code:
-            sharing.give_back()
-        sock.send(reply.text(nonce).encode("ascii"))
+
+def serve(sock: socket.SocketType, seed: int, limits: dict[str, Any]) -> None:
+    """Answer requests until the host closes its end; returns then."""
+    determinism.seed(seed)
+    Server(sock, limits).serve()
 
 
 def run_to_end(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:

@@ -7,10 +7,12 @@ of them at its start, tries it on a child, and forks every episode through it. S
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import struct
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import landlock
 import rlimits
@@ -18,6 +20,8 @@ import seccomp
 
 GUEST = "/guest"  # where nsjail mounts these files, each of them
 SCRATCH = "/tmp"
+SOCKET = 3  # the descriptor of an episode's
+KIND = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET), 0  # or Python would ask the kernel what SOCKET is
 MS_NOSUID, MS_NODEV, MNT_DETACH = 2, 4, 2
 PR_SET_PDEATHSIG = 1
 CAPABILITY_VERSION_3 = 0x20080522
@@ -27,6 +31,10 @@ TRIAL_LIMITS = {  # of episodes that only try things out
     "tmpfs_bytes": 1 << 20, "tmpfs_inodes": 64, "output_bytes": 1 << 14, "frame_bytes": 1 << 18,
 }  # fmt: skip
 
+# A call with all its arguments. Whatever Python does in a child costs it a copy of each page that is written to on the
+# way, for Python counts references and rewrites its own code: so the zygote puts together what can be, before the fork.
+Step = tuple[Callable[..., Any], tuple[Any, ...]]
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _with_the_interpreter_held = ctypes.PyDLL(None, use_errno=True)  # CDLL would give up its lock around a call
 
@@ -35,8 +43,7 @@ def call_libc(name: str, *arguments: Any) -> int:
     """A C library call; raises OSError with the call's name."""
     result = getattr(_libc, name)(*arguments)
     if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
+        raise _failure(name)
     return result
 
 
@@ -46,9 +53,16 @@ def fork() -> int:
     an episode is seeded by determinism.py."""
     pid = _with_the_interpreter_held.fork()
     if pid < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"fork: {os.strerror(code)}")
+        raise _failure("fork")
     return pid
+
+
+class Prepared(NamedTuple):
+    """For episodes of the same limits: what each does before it becomes a user of its own, and after."""
+
+    limits: dict[str, Any]
+    first: list[Step]
+    last: list[Step]
 
 
 class Isolation(Protocol):
@@ -56,11 +70,14 @@ class Isolation(Protocol):
 
     own_ids: bool  # each episode has a user id that nobody else has
 
-    def fork(self) -> int:
-        """The pid of the child; 0 in the child, which is to call `isolate` next."""
+    def prepare(self, limits: dict[str, Any]) -> Prepared:
+        """What is the same for all episodes of these limits. To be kept."""
 
-    def isolate(self, fd: int, limits: dict[str, Any]) -> socket.socket:
-        """Give up everything an episode does not need; its socket, which was `fd`, as descriptor 3."""
+    def steps(self, prepared: Prepared, fd: int) -> list[Step]:
+        """How the next episode gives up everything it does not need. Its socket, which was `fd`, is then SOCKET."""
+
+    def fork(self) -> int:
+        """The pid of the child; 0 in the child, which is to `take` its steps next."""
 
 
 class Namespaces:
@@ -74,8 +91,20 @@ class Namespaces:
         self._uid = 0
         self._filter = seccomp.Filter(seccomp.episode_filter(os.uname().machine))
 
-    def fork(self) -> int:
+    def prepare(self, limits: dict[str, Any]) -> Prepared:
+        options = f"size={limits['tmpfs_bytes']},nr_inodes={limits['tmpfs_inodes']},mode=0777".encode()
+        first = [
+            (os.unshare, (os.CLONE_NEWNS | os.CLONE_NEWIPC | os.CLONE_NEWUTS,)),
+            (_libc.mount, (b"scratch", SCRATCH.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)),
+            (os.chdir, (SCRATCH,)),
+        ]
+        return Prepared(limits, first, [*_give_up_rights(limits, own_ids=self.own_ids), self._filter.step])
+
+    def steps(self, prepared: Prepared, fd: int) -> list[Step]:
         self._uid = self._uid % LAST_UID + 1
+        return [*prepared.first, *_keep_only(fd), *(_become(self._uid) if self.own_ids else ()), *prepared.last]
+
+    def fork(self) -> int:
         os.unshare(os.CLONE_NEWPID)
         pid = -1
         try:
@@ -84,18 +113,6 @@ class Namespaces:
             if pid != 0:  # without the way back, a second unshare in this process is EINVAL
                 os.setns(self._pidfd, os.CLONE_NEWPID)
         return pid
-
-    def isolate(self, fd: int, limits: dict[str, Any]) -> socket.socket:
-        os.unshare(os.CLONE_NEWNS | os.CLONE_NEWIPC | os.CLONE_NEWUTS)
-        options = f"size={limits['tmpfs_bytes']},nr_inodes={limits['tmpfs_inodes']},mode=0777".encode()
-        call_libc("mount", b"scratch", SCRATCH.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)
-        os.chdir(SCRATCH)
-        _keep_only(fd)
-        if self.own_ids:
-            _become(self._uid)
-        _give_up_rights(limits, own_ids=self.own_ids)
-        self._filter.install()
-        return socket.socket(fileno=3)
 
 
 class LandlockOnly:
@@ -109,30 +126,36 @@ class LandlockOnly:
         self._first_uid, self._uid = first_uid or 0, 0
         self._ruleset = landlock.ruleset(readable, ["/dev/null", "/dev/zero", "/dev/urandom"])
 
-    def fork(self) -> int:
+    def prepare(self, limits: dict[str, Any]) -> Prepared:
+        first = [(os.chdir, ("/",)), (landlock.restrict, (self._ruleset,))]
+        return Prepared(limits, first, [*_give_up_rights(limits, own_ids=self.own_ids), (_install_lone_filter, ())])
+
+    def steps(self, prepared: Prepared, fd: int) -> list[Step]:
         self._uid = self._uid % LAST_UID + 1
+        own = _become(self._first_uid + self._uid) if self.own_ids else ()
+        return [*prepared.first, *_keep_only(fd), *own, *prepared.last]
+
+    def fork(self) -> int:
         return fork()
 
-    def isolate(self, fd: int, limits: dict[str, Any]) -> socket.socket:
-        os.chdir("/")
-        landlock.restrict(self._ruleset)
-        _keep_only(fd)
-        if self.own_ids:
-            _become(self._first_uid + self._uid)
-        _give_up_rights(limits, own_ids=self.own_ids)
-        seccomp.Filter(seccomp.lone_filter(os.uname().machine, os.getpid())).install()
-        return socket.socket(fileno=3)
+
+def take(steps: list[Step]) -> None:
+    """In the child, one after another. OSError where one fails: the child must not serve then."""
+    for function, arguments in steps:
+        if function(*arguments) == -1:  # a C function says so; Python's own raise
+            raise _failure(function.__name__)
 
 
 def attempt(isolation: Isolation) -> str | None:
     """Isolate a throw-away child; None, or why that failed, so that a jail which cannot isolate never serves."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        steps = isolation.steps(isolation.prepare(TRIAL_LIMITS), theirs.fileno())
         pid = isolation.fork()
     except OSError as error:
         return f"fork into a namespace: {error}"
     if pid == 0:
-        _report(isolation, theirs)
+        _report(steps, theirs)
     theirs.close()
     with ours:
         said = ours.recv(1000).decode()
@@ -140,38 +163,57 @@ def attempt(isolation: Isolation) -> str | None:
     return None if said == "ok" and status == 0 else said or f"the trial episode ended with wait status {status}"
 
 
-def _report(isolation: Isolation, wire: socket.socket) -> NoReturn:
+def episode_socket() -> socket.SocketType:
+    """An episode's, after its steps."""
+    return socket.SocketType(*KIND, SOCKET)
+
+
+def _report(steps: list[Step], wire: socket.socket) -> NoReturn:
     try:
-        isolation.isolate(wire.fileno(), TRIAL_LIMITS).send(b"ok")
+        take(steps)
+        episode_socket().send(b"ok")
     except BaseException as error:
-        wire.send(f"{type(error).__name__}: {error}".encode()[:500])
+        why = f"{type(error).__name__}: {error}".encode()[:500]
+        try:
+            wire.send(why)
+        except OSError:  # it is SOCKET by now
+            os.write(SOCKET, why)
     finally:
         os._exit(0)
 
 
-def _keep_only(fd: int) -> None:
-    """Descriptors 0 to 2 on /dev/null, `fd` as 3, and no others."""
-    for target in (1, 2):
-        os.dup2(0, target)
-    os.dup2(fd, 3)  # 0 to 2 are open, so `fd` is 3 or above and this cannot close it
-    os.closerange(4, 1 << 20)
+def _keep_only(fd: int) -> list[Step]:
+    """Descriptors 0 to 2 on /dev/null, `fd` as SOCKET, and no others."""
+    return [
+        (os.dup2, (0, 1)),
+        (os.dup2, (0, 2)),
+        (os.dup2, (fd, SOCKET)),  # 0 to 2 are open, so `fd` is 3 or above and this cannot close it
+        (os.closerange, (SOCKET + 1, 1 << 20)),
+    ]
 
 
-def _become(uid: int) -> None:
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+def _become(uid: int) -> list[Step]:
+    return [(os.setgroups, ([],)), (os.setresgid, (uid, uid, uid)), (os.setresuid, (uid, uid, uid))]
 
 
-def _give_up_rights(limits: dict[str, Any], *, own_ids: bool) -> None:
+def _give_up_rights(limits: dict[str, Any], *, own_ids: bool) -> list[Step]:
     """The process group, which kill(0) reaches across pid namespaces, and which may be all of one user; capabilities,
     also those that an exec could bring back; resources beyond the limits; life after the zygote's."""
-    os.setsid()
     # The zygote may go before others; a plain user's, started under nice, could not get back to 0.
-    os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
-    call_libc("capset", struct.pack("=II", CAPABILITY_VERSION_3, 0), bytes(24))
-    rlimits.apply(limits, own_uid=own_ids)
-    call_libc("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after setresuid, which clears it
+    nice = max(0, os.getpriority(os.PRIO_PROCESS, 0))
+    return [
+        (os.setsid, ()),
+        (os.setpriority, (os.PRIO_PROCESS, 0, nice)),
+        (_libc.capset, (struct.pack("=II", CAPABILITY_VERSION_3, 0), bytes(24))),
+        *((resource.setrlimit, bounds) for bounds in rlimits.bounds(limits, own_uid=own_ids)),
+        (_libc.prctl, (PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)),  # after setresuid, which clears it
+    ]
+
+
+def _install_lone_filter() -> None:
+    """Made in the child, for it names its pid."""
+    made = seccomp.Filter(seccomp.lone_filter(os.uname().machine, os.getpid()))
+    take([made.step])
 
 
 def _can_become(uid: int) -> bool:
@@ -179,8 +221,14 @@ def _can_become(uid: int) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            _become(uid)
+            take(_become(uid))
             os._exit(0)
         finally:
             os._exit(1)
     return os.waitpid(pid, 0)[1] == 0
+
+
+def _failure(name: str) -> OSError:
+    """Of the C library call that has just failed."""
+    code = ctypes.get_errno()
+    return OSError(code, f"{name}: {os.strerror(code)}")

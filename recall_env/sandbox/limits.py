@@ -8,6 +8,8 @@ from recall_env.nearest import did_you_mean
 
 KIB, MIB = 1 << 10, 1 << 20
 
+FRACTIONS = ("call_timeout_s", "load_timeout_s")  # of all limits, those that need not be whole
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -27,12 +29,11 @@ class Limits:
     load_bytes: int = 8 * MIB  # source and initial state together, as JSON
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0 or value == float("inf"):
-                raise ValueError(f"limits: {item.name}: expected a number above 0, got {value!r}")
-            if item.type is int and not isinstance(value, int):
-                raise ValueError(f"limits: {item.name}: expected a whole number, got {value!r}")
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ValueError(f"limits: {name}: expected a number above 0, got {value!r}")
+            if not isinstance(value, int) and name not in FRACTIONS:
+                raise ValueError(f"limits: {name}: expected a whole number, got {value!r}")
         if self.memory_bytes < 128 * MIB:
             raise ValueError(f"limits: memory_bytes: an interpreter needs 134217728 (128 MiB), got {self.memory_bytes}")
         if self.open_files < 16:

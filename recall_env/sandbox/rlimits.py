@@ -4,10 +4,16 @@ import resource
 from typing import Any
 
 
-def apply(limits: dict[str, Any], *, own_uid: bool = False) -> None:
-    """Set them, soft and hard, on this process. own_uid: the user id belongs to this episode alone, so that the
-    kernel's count of processes (per user id, threads included) is the episode's own."""
-    bounds = {
+def apply(limits: dict[str, Any]) -> None:
+    """Set them, soft and hard, on this process."""
+    for which, pair in bounds(limits):
+        resource.setrlimit(which, pair)
+
+
+def bounds(limits: dict[str, Any], *, own_uid: bool = False) -> list[tuple[int, tuple[int, int]]]:
+    """What `resource.setrlimit` is to be given, in this process or a child of it. own_uid: the user id will belong to
+    one episode alone, so that the kernel's count of processes (per user id, threads included) is the episode's own."""
+    wanted = {
         resource.RLIMIT_AS: limits["memory_bytes"],
         resource.RLIMIT_NOFILE: limits["open_files"],
         resource.RLIMIT_FSIZE: limits["file_bytes"],
@@ -18,9 +24,10 @@ def apply(limits: dict[str, Any], *, own_uid: bool = False) -> None:
         resource.RLIMIT_SIGPENDING: 64,
     }
     if own_uid:
-        bounds[resource.RLIMIT_NPROC] = limits["processes"]
-    for which, bound in bounds.items():
+        wanted[resource.RLIMIT_NPROC] = limits["processes"]
+    found = []
+    for which, bound in wanted.items():
         _, hard = resource.getrlimit(which)
-        if hard != resource.RLIM_INFINITY:
-            bound = min(bound, hard)
-        resource.setrlimit(which, (bound, bound))
+        least = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        found.append((which, (least, least)))
+    return found

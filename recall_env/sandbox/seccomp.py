@@ -12,7 +12,7 @@ Runs inside the jail. Standard library only.
 import ctypes
 import struct
 
-LD_W_ABS, JEQ, JGE, JSET, RET = 0x20, 0x15, 0x35, 0x45, 0x06
+LD_W_ABS, JUMP, JEQ, JGE, JSET, RET = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
 KILL_PROCESS, ALLOW, EPERM = 0x80000000, 0x7FFF0000, 0x00050001
 NR_AT, ARCH_AT, ARG_AT = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes each, low half first
 CLONE_THREAD = 0x00010000
@@ -112,10 +112,12 @@ def _head(machine: str) -> list[Instruction]:
 
 def _refusals(machine: str, table: dict[str, tuple[int | None, int | None]], action: int) -> list[Instruction]:
     column = list(AUDIT_ARCH).index(machine)
-    program = []
-    for number in sorted(row[column] for row in table.values() if row[column] is not None):
-        program += [(JEQ, 0, 1, number), (RET, 0, 0, action)]
-    return program
+    numbers = sorted(row[column] for row in table.values() if row[column] is not None)
+    return [
+        *((JEQ, len(numbers) - at, 0, number) for at, number in enumerate(numbers)),
+        (JUMP, 0, 0, 1),
+        (RET, 0, 0, action),
+    ]
 
 
 def _by_argument(machine: str) -> list[Instruction]:
@@ -166,16 +168,14 @@ def _without(number: int, index: int, values: tuple[int, ...]) -> list[Instructi
 
 
 class Filter:
-    """A program ready to be put on a process: made before the fork, so that the child does next to nothing."""
+    """A program ready to be put on a process, which is `step`: made before the fork, so that the child does little."""
 
     def __init__(self, program: list[Instruction]) -> None:
         code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
         self._memory = ctypes.create_string_buffer(code, len(code))
         header = struct.pack("@HP", len(program), ctypes.addressof(self._memory))
         self._header = ctypes.create_string_buffer(header)
-        self._prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def install(self) -> None:
-        """Put it on the calling thread and all it starts. Needs no_new_privs, which nsjail sets."""
-        if self._prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self._header, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        # An isolation.Step, for as long as this object lives: on the calling thread and all it starts. Needs
+        # no_new_privs, which nsjail sets.
+        self.step = (prctl, (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self._header, 0, 0))

@@ -106,7 +106,7 @@ class Shard:
             self._next_key += 1
             key = self._next_key
             self.processes[key] = process
-            request = b'{"key": %d, "seed": %d, "limits": %b}' % (key, seed, _as_json(limits))
+            request = b"%d %d %b" % (key, seed, _as_json(limits))
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
             try:
                 self.jail.control.sendmsg([request], rights)

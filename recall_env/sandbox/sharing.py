@@ -15,10 +15,10 @@ from typing import Any
 
 ALIVE = (types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)  # these do end
 
-GAPS = 200  # of each size, more than there are after the imports
-SIZES = range(
-    48, 513, 16
-)  # of the blocks, from the smallest bytes object on, that CPython hands out itself (Objects/obmalloc.c)
+# Of CPython's own allocator (Objects/obmalloc.c): blocks of these sizes, each in a pool of blocks of one size.
+SIZES = range(16, 513, 16)
+POOL_BYTES, POOL_HEADER_BYTES = 1 << 14, 48
+MOST_GAPS = 2000  # of one size; where an interpreter's pools are not as above, no filler is ever the first of one
 
 _fillers: list[Any] = []
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
@@ -28,9 +28,26 @@ def prepare() -> None:
     """Once, after all imports and before the first fork."""
     gc.collect()
     immortalise()
-    for size in SIZES:
-        _fillers.extend(bytes(size - sys.getsizeof(b"")) for _ in range(GAPS))
+    fill_gaps()
     gc.freeze()  # or the first collection in an episode would write to all of it
+
+
+def fill_gaps() -> None:
+    """Until each size has a new pool: its header and its next block are then in one page, which is all that an episode
+    copies to make its first object of that size."""
+    for size in SIZES:
+        for number in range(MOST_GAPS):
+            filler = _filler(size, number)
+            _fillers.append(filler)
+            if id(filler) % POOL_BYTES == POOL_HEADER_BYTES:
+                break
+
+
+def _filler(size: int, number: int) -> object:
+    """An object in a block of this size, and no other."""
+    if size == 16:
+        return object()
+    return (1 << 29) + number if size == 32 else bytes(size - sys.getsizeof(b""))
 
 
 def give_back() -> None:

@@ -1,12 +1,12 @@
 """The first process of a jail: a warm interpreter that forks one isolated episode per request and reports each one's
 end.
 
-Trusted code, jailed all the same. It reads requests from the pool's control socket, one datagram with the episode's
-socket attached, and answers with the episode's pidfd; when an episode ends it sends the wait status. When the control
-socket closes it exits, and every episode with it (as PID 1 of its namespace, or by the signal they asked for). What an
-episode loses between fork and its first line is in isolation.py. Standard library only, run as a script inside the
-jail: `zygote.py CONTROL_FD PLAN_JSON`, PLAN being {"landlock": [readable path, ...] or null, "first_uid": number or
-null}.
+Trusted code, jailed all the same. It reads requests from the pool's control socket: a datagram "KEY SEED LIMITS",
+LIMITS as JSON, with the episode's socket attached. It answers with the episode's pidfd, and when an episode ends with
+the wait status. When the control socket closes it exits, and every episode with it (as PID 1 of its namespace, or by
+the signal they asked for). What an episode loses between fork and its first line is in isolation.py. Standard library
+only, run as a script inside the jail: `zygote.py CONTROL_FD PLAN_JSON`, PLAN being {"landlock": [readable path, ...] or
+null, "first_uid": number or null}.
 """
 
 import sys
@@ -17,6 +17,7 @@ RARE = ("ssl", "fcntl", "_uuid", "_statistics")
 sys.modules |= dict.fromkeys(RARE)
 
 # ruff: noqa: E402
+import _signal  # `signal` itself looks for each number among enumerations, which costs an episode 60 us
 import contextlib
 import importlib
 import json
@@ -51,11 +52,15 @@ PREIMPORTS_OF_LANDLOCK = (
 REQUEST_BYTES = 4096
 NOTICES = 64  # deaths told in one datagram, which shard.py reads 4 KiB of
 REST_MS = 3
+FD_SPACE = socket.CMSG_SPACE(4)  # of one descriptor
+KINDS = 64  # of limits, prepared for
 
 
 class Zygote:
     def __init__(self, control: socket.socket, isolated: isolation.Isolation) -> None:
         self.control, self.isolated = control, isolated
+        self.room = memoryview(bytearray(REQUEST_BYTES))
+        self.prepared: dict[bytes, isolation.Prepared] = {}  # by limits, as the host writes them
         self.keys: dict[int, int] = {}  # pid of a live episode -> the host's number for it
         self.wake, self.waker = socket.socketpair()
         self.wake.setblocking(False)
@@ -87,36 +92,50 @@ class Zygote:
 
     def accept(self) -> bool:
         """Take one request; False when the host is gone."""
-        payload, ancillary, _, _ = self.control.recvmsg(REQUEST_BYTES, socket.CMSG_SPACE(4))
-        if not payload:
+        size, ancillary, _, _ = self.control.recvmsg_into([self.room], FD_SPACE)
+        if not size:
             return False
-        request = json.loads(payload)
-        fds = [fd for _, _, raw in ancillary for (fd,) in struct.iter_unpack("i", raw[: len(raw) - len(raw) % 4])]
+        key, seed, limits = bytes(self.room[:size]).split(b" ", 2)
+        if not ancillary:
+            self.refuse(key, "the zygote has no room for another file descriptor")
+            return True
+        fd, seed = int.from_bytes(ancillary[0][2], sys.byteorder), int(seed)
         try:
+            prepared = self.prepared.get(limits) or self.prepare(limits)
+            steps = self.isolated.steps(prepared, fd)
             pid = self.isolated.fork()
             if pid == 0:
-                self.become_episode(fds[0], request)
+                self.become_episode(steps, seed, prepared.limits)
         except OSError as error:
-            self.tell({"refused": request["key"], "why": str(error)})
+            self.refuse(key, str(error))
         else:
-            self.keys[pid] = request["key"]
+            self.keys[pid] = int(key)
             pidfd = os.pidfd_open(pid)
-            self.tell({"opened": request["key"]}, pidfd)
+            self.tell(b'{"opened": %b}' % key, pidfd)
             os.close(pidfd)
         finally:
-            for fd in fds:
-                os.close(fd)
+            os.close(fd)
         return True
 
-    def become_episode(self, fd: int, request: dict[str, Any]) -> NoReturn:
+    def prepare(self, limits: bytes) -> isolation.Prepared:
+        """For episodes of these limits, from now on."""
+        if len(self.prepared) == KINDS:
+            self.prepared.clear()
+        prepared = self.prepared[limits] = self.isolated.prepare(json.loads(limits))
+        return prepared
+
+    def become_episode(self, steps: list[isolation.Step], seed: int, limits: dict[str, Any]) -> NoReturn:
         """In the child: isolate, serve, exit. Never returns into the zygote's loop."""
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            limits = request["limits"]
-            guest.run_to_end(self.isolated.isolate(fd, limits), request["seed"], limits)
+            _signal.set_wakeup_fd(-1)
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            isolation.take(steps)
+            guest.run_to_end(isolation.episode_socket(), seed, limits)
         finally:
             os._exit(1)
+
+    def refuse(self, key: bytes, why: str) -> None:
+        self.tell(json.dumps({"refused": int(key), "why": why}).encode())
 
     def reap(self) -> None:
         ended: list[tuple[int, int, float]] = []
@@ -126,11 +145,11 @@ class Zygote:
                 break
             ended.append((self.keys.pop(pid), status, round(usage.ru_utime + usage.ru_stime, 3)))
         for start in range(0, len(ended), NOTICES):
-            self.tell({"ended": ended[start : start + NOTICES]})
+            self.tell(json.dumps({"ended": ended[start : start + NOTICES]}).encode())
 
-    def tell(self, frame: dict[str, Any], fd: int | None = None) -> None:
+    def tell(self, frame: bytes, fd: int | None = None) -> None:
         ancillary = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
-        self.control.sendmsg([json.dumps(frame).encode()], ancillary)
+        self.control.sendmsg([frame], ancillary)
 
 
 def prepare(*, landlock_only: bool) -> None:
@@ -142,7 +161,7 @@ def prepare(*, landlock_only: bool) -> None:
         load(PREIMPORTS_OF_LANDLOCK)
     determinism.install()
     code_cache.install()
-    warm_up.play_once(isolation.TRIAL_LIMITS)
+    warm_up.play(isolation.TRIAL_LIMITS)
 
 
 def load(names: list[str]) -> None:
@@ -170,7 +189,7 @@ def main() -> None:
         return
     zygote = Zygote(control, isolated)
     sharing.prepare()
-    zygote.tell({"ready": True, "own_ids": isolated.own_ids})
+    zygote.tell(json.dumps({"ready": True, "own_ids": isolated.own_ids}).encode())
     zygote.run()
 
 
