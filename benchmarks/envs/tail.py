@@ -113,6 +113,7 @@ def alone(waits: list[list[float]], pool: JailPool, size: Size, *, live: bool) -
     live: begun, and called once, before the clock starts.
     """
     ends, turn = [0.0] * size.episodes, [0] * size.episodes
+    tasks = [_task(size) for _ in range(size.episodes)]  # as read from a file, before anything is played
 
     def go_on(index: int) -> None:
         envs.send(index, _turn(waits[index][turn[index]]))
@@ -126,7 +127,7 @@ def alone(waits: list[list[float]], pool: JailPool, size: Size, *, live: bool) -
             if live:
                 go_on(index)
             else:
-                envs.reset(index, seed=index, options={"task": _task(size)})
+                envs.reset(index, seed=index, options={"task": tasks[index]})
         while envs.pending:
             for event in envs.recv():
                 _check(event, turn[event.index])
