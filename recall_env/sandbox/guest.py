@@ -270,7 +270,7 @@ def serve(sock: socket.SocketType, seed: int, limits: dict[str, Any]) -> None:
     Server(sock, limits).serve()
 
 
-def run_to_end(sock: socket.socket, seed: int, limits: dict[str, Any]) -> None:
+def run_to_end(sock: socket.SocketType, seed: int, limits: dict[str, Any]) -> None:
     """Serve, then exit without waiting for threads that a tool left behind. ENOMEM is the one code that says why."""
     code = 1
     try:

@@ -5,14 +5,16 @@ user namespaces there is no nsjail, and Landlock and one long system-call filter
 of them at its start, tries it on a child, and forks every episode through it. Standard library only.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple
 
 import landlock
 import rlimits
@@ -20,8 +22,9 @@ import seccomp
 
 GUEST = "/guest"  # where nsjail mounts these files, each of them
 SCRATCH = "/tmp"
-SOCKET = 3  # the descriptor of an episode's
-KIND = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET), 0  # or Python would ask the kernel what SOCKET is
+SOCKET, FAILURES = 3, 4  # descriptors: an episode's socket; where it says what failed, until it stands
+SOCKET_KIND = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET), 0  # or Python would ask the kernel for it
+WHY_BYTES = 500
 MS_NOSUID, MS_NODEV, MNT_DETACH = 2, 4, 2
 PR_SET_PDEATHSIG = 1
 CAPABILITY_VERSION_3 = 0x20080522
@@ -39,21 +42,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _with_the_interpreter_held = ctypes.PyDLL(None, use_errno=True)  # CDLL would give up its lock around a call
 
 
-def call_libc(name: str, *arguments: Any) -> int:
-    """A C library call; raises OSError with the call's name."""
-    result = getattr(_libc, name)(*arguments)
-    if result < 0:
-        raise _failure(name)
-    return result
-
-
 def fork() -> int:
     """fork(2), and not `os.fork`, whose child first makes every lock of `threading` and `logging` anew and seeds
     `random`: 60 pages of memory that each episode would have to copy. The zygote has one thread and holds no lock, and
     an episode is seeded by determinism.py."""
     pid = _with_the_interpreter_held.fork()
     if pid < 0:
-        raise _failure("fork")
+        raise _error("fork")
     return pid
 
 
@@ -65,30 +60,46 @@ class Prepared(NamedTuple):
     last: list[Step]
 
 
-class Isolation(Protocol):
+class Isolation(ABC):
     """How this machine's episodes are set apart."""
 
     own_ids: bool  # each episode has a user id that nobody else has
+    _first_uid = _uid = 0
 
+    @abstractmethod
     def prepare(self, limits: dict[str, Any]) -> Prepared:
         """What is the same for all episodes of these limits. To be kept."""
 
-    def steps(self, prepared: Prepared, fd: int) -> list[Step]:
-        """How the next episode gives up everything it does not need. Its socket, which was `fd`, is then SOCKET."""
+    def steps(self, prepared: Prepared, fd: int, failures: int) -> list[Step]:
+        """How the next episode gives up everything it does not need. Its socket, which was `fd`, is then SOCKET.
 
+        failures: where `take` is to say what went wrong; a descriptor other than SOCKET, or `fd`.
+        """
+        self._uid = self._uid % LAST_UID + 1
+        # The zygote may go before others; a plain user's, started under nice, could not get back to 0.
+        nice = max(0, os.getpriority(os.PRIO_PROCESS, 0))
+        return [
+            *prepared.first,
+            *_keep_only(fd, failures),
+            *(_become(self._first_uid + self._uid) if self.own_ids else ()),
+            (os.setpriority, (os.PRIO_PROCESS, 0, nice)),
+            *prepared.last,
+            (os.close, (FAILURES,)),
+        ]
+
+    @abstractmethod
     def fork(self) -> int:
         """The pid of the child; 0 in the child, which is to `take` its steps next."""
 
 
-class Namespaces:
+class Namespaces(Isolation):
     """Under nsjail: the episode is the first of a pid namespace, with mounts, IPC and a host name of its own."""
 
     def __init__(self) -> None:
         for name in os.listdir(GUEST):  # read and done with; every episode would have to copy their mounts
-            call_libc("umount2", f"{GUEST}/{name}".encode(), MNT_DETACH)
+            _do(_libc.umount2, (f"{GUEST}/{name}".encode(), MNT_DETACH))
         self.own_ids = _can_become(LAST_UID)
         self._pidfd = os.pidfd_open(os.getpid())
-        self._uid = 0
         self._filter = seccomp.Filter(seccomp.episode_filter(os.uname().machine))
 
     def prepare(self, limits: dict[str, Any]) -> Prepared:
@@ -99,10 +110,6 @@ class Namespaces:
             (os.chdir, (SCRATCH,)),
         ]
         return Prepared(limits, first, [*_give_up_rights(limits, own_ids=self.own_ids), self._filter.step])
-
-    def steps(self, prepared: Prepared, fd: int) -> list[Step]:
-        self._uid = self._uid % LAST_UID + 1
-        return [*prepared.first, *_keep_only(fd), *(_become(self._uid) if self.own_ids else ()), *prepared.last]
 
     def fork(self) -> int:
         os.unshare(os.CLONE_NEWPID)
@@ -115,7 +122,7 @@ class Namespaces:
         return pid
 
 
-class LandlockOnly:
+class LandlockOnly(Isolation):
     """Without namespaces: no files but the interpreter's, no scratch folder, one system-call filter for everything."""
 
     def __init__(self, readable: list[str], first_uid: int | None) -> None:
@@ -123,72 +130,69 @@ class LandlockOnly:
         self.own_ids = first_uid is not None and _can_become(first_uid)
         if os.geteuid() == 0 and not self.own_ids:
             raise OSError("this is root and cannot become anybody else; tools would be root")
-        self._first_uid, self._uid = first_uid or 0, 0
+        self._first_uid = first_uid or 0
         self._ruleset = landlock.ruleset(readable, ["/dev/null", "/dev/zero", "/dev/urandom"])
 
     def prepare(self, limits: dict[str, Any]) -> Prepared:
         first = [(os.chdir, ("/",)), (landlock.restrict, (self._ruleset,))]
         return Prepared(limits, first, [*_give_up_rights(limits, own_ids=self.own_ids), (_install_lone_filter, ())])
 
-    def steps(self, prepared: Prepared, fd: int) -> list[Step]:
-        self._uid = self._uid % LAST_UID + 1
-        own = _become(self._first_uid + self._uid) if self.own_ids else ()
-        return [*prepared.first, *_keep_only(fd), *own, *prepared.last]
-
     def fork(self) -> int:
         return fork()
 
 
-def take(steps: list[Step]) -> None:
-    """In the child, one after another. OSError where one fails: the child must not serve then."""
-    for function, arguments in steps:
-        if function(*arguments) == -1:  # a C function says so; Python's own raise
-            raise _failure(function.__name__)
+def take(steps: list[Step], key: bytes, failures: int) -> None:
+    """In the child: the steps, one after another. Where one fails, "KEY why" goes to `failures`, and nothing is served.
+
+    No tool can say so in an episode's stead: FAILURES is closed before any of it runs.
+    """
+    try:
+        for step in steps:
+            _do(*step)
+    except BaseException as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split()).encode()[:WHY_BYTES]
+        for descriptor in (failures, FAILURES):  # the first is closed on the way
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b"%b %b\n" % (key, why))
+                break
+        os._exit(1)
 
 
 def attempt(isolation: Isolation) -> str | None:
     """Isolate a throw-away child; None, or why that failed, so that a jail which cannot isolate never serves."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        steps = isolation.steps(isolation.prepare(TRIAL_LIMITS), theirs.fileno())
-        pid = isolation.fork()
-    except OSError as error:
-        return f"fork into a namespace: {error}"
-    if pid == 0:
-        _report(steps, theirs)
-    theirs.close()
     with ours:
-        said = ours.recv(1000).decode()
+        with theirs:
+            failures = theirs.fileno()
+            steps = isolation.steps(isolation.prepare(TRIAL_LIMITS), failures, failures)
+            try:
+                pid = isolation.fork()
+            except OSError as error:
+                return f"fork into a namespace: {error}"
+            if pid == 0:
+                try:
+                    take(steps, b"", failures)
+                    episode_socket().send(b"ok")
+                finally:
+                    os._exit(0)
+        said = ours.recv(2 * WHY_BYTES).decode().strip()
     _, status = os.waitpid(pid, 0)
     return None if said == "ok" and status == 0 else said or f"the trial episode ended with wait status {status}"
 
 
 def episode_socket() -> socket.SocketType:
     """An episode's, after its steps."""
-    return socket.SocketType(*KIND, SOCKET)
+    return socket.SocketType(*SOCKET_KIND, SOCKET)
 
 
-def _report(steps: list[Step], wire: socket.socket) -> NoReturn:
-    try:
-        take(steps)
-        episode_socket().send(b"ok")
-    except BaseException as error:
-        why = f"{type(error).__name__}: {error}".encode()[:500]
-        try:
-            wire.send(why)
-        except OSError:  # it is SOCKET by now
-            os.write(SOCKET, why)
-    finally:
-        os._exit(0)
-
-
-def _keep_only(fd: int) -> list[Step]:
-    """Descriptors 0 to 2 on /dev/null, `fd` as SOCKET, and no others."""
+def _keep_only(fd: int, failures: int) -> list[Step]:
+    """Descriptors 0 to 2 on /dev/null, `fd` as SOCKET, `failures` as FAILURES, and no others."""
     return [
         (os.dup2, (0, 1)),
         (os.dup2, (0, 2)),
-        (os.dup2, (fd, SOCKET)),  # 0 to 2 are open, so `fd` is 3 or above and this cannot close it
-        (os.closerange, (SOCKET + 1, 1 << 20)),
+        (os.dup2, (fd, SOCKET)),  # 0 to 2 are open, so both are 3 or above
+        (os.dup2, (failures, FAILURES)),
+        (os.closerange, (FAILURES + 1, 1 << 20)),
     ]
 
 
@@ -199,11 +203,8 @@ def _become(uid: int) -> list[Step]:
 def _give_up_rights(limits: dict[str, Any], *, own_ids: bool) -> list[Step]:
     """The process group, which kill(0) reaches across pid namespaces, and which may be all of one user; capabilities,
     also those that an exec could bring back; resources beyond the limits; life after the zygote's."""
-    # The zygote may go before others; a plain user's, started under nice, could not get back to 0.
-    nice = max(0, os.getpriority(os.PRIO_PROCESS, 0))
     return [
         (os.setsid, ()),
-        (os.setpriority, (os.PRIO_PROCESS, 0, nice)),
         (_libc.capset, (struct.pack("=II", CAPABILITY_VERSION_3, 0), bytes(24))),
         *((resource.setrlimit, bounds) for bounds in rlimits.bounds(limits, own_uid=own_ids)),
         (_libc.prctl, (PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)),  # after setresuid, which clears it
@@ -213,7 +214,7 @@ def _give_up_rights(limits: dict[str, Any], *, own_ids: bool) -> list[Step]:
 def _install_lone_filter() -> None:
     """Made in the child, for it names its pid."""
     made = seccomp.Filter(seccomp.lone_filter(os.uname().machine, os.getpid()))
-    take([made.step])
+    _do(*made.step)
 
 
 def _can_become(uid: int) -> bool:
@@ -221,14 +222,20 @@ def _can_become(uid: int) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            take(_become(uid))
+            for step in _become(uid):
+                _do(*step)
             os._exit(0)
         finally:
             os._exit(1)
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _failure(name: str) -> OSError:
+def _do(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    if function(*arguments) == -1:  # a C function says so; Python's own raise
+        raise _error(f"{function.__name__}{arguments}")
+
+
+def _error(what: str) -> OSError:
     """Of the C library call that has just failed."""
     code = ctypes.get_errno()
-    return OSError(code, f"{name}: {os.strerror(code)}")
+    return OSError(code, f"{what}: {os.strerror(code)}")

@@ -20,10 +20,10 @@ from typing import Any
 from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.sandbox import cgroups
 from recall_env.sandbox.nsjail_config import (
-    ENVIRONMENT,
     NICE,
     PYTHON_FLAGS,
     SYSTEM_LIBRARIES,
+    ZYGOTE_ENVIRONMENT,
     configuration,
     find_nsjail,
     outside_ids,
@@ -109,7 +109,7 @@ class Jail:
         }
 
     def _start(self, plan: dict[str, Any], passed: list[int]) -> None:
-        own = () if self.rung.namespaces else ENVIRONMENT  # nsjail sets them itself
+        own = () if self.rung.namespaces else ZYGOTE_ENVIRONMENT  # nsjail sets them itself
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), json.dumps(plan)],
             stdin=subprocess.DEVNULL,

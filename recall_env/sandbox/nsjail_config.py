@@ -23,7 +23,7 @@ GUEST_FILES = tuple(
 PYTHON_FLAGS = ("-s", "-S", "-B")
 # The last: with many processors, the C library reserves 64 MiB of address space for each of a tool's threads.
 ENVIRONMENT = ("PYTHONHASHSEED=0", "PYTHONUTF8=1", "MALLOC_ARENA_MAX=2")
-BIND_NOW = "LD_BIND_NOW=1"  # once, in the zygote; each episode would look its functions up anew
+ZYGOTE_ENVIRONMENT = (*ENVIRONMENT, "LD_BIND_NOW=1")  # or each episode would look the C library's functions up anew
 NICE = -10 if os.geteuid() == 0 else 0  # of the zygote: it forks and reaps while thousands of episodes spin
 IDS_PER_JAIL = 1 << 16
 FIRST_OUTSIDE_ID = 1 << 30  # above what useradd and subuid files hand out
@@ -93,7 +93,7 @@ def configuration(root: bool, control_fd: int, order: str) -> tuple[dict[str, st
         time_limit=0,
         nice_level=NICE,
         log_level=LogLevel.WARNING,
-        envar=[*ENVIRONMENT, BIND_NOW, "LD_LIBRARY_PATH=/python/lib:/python/shared"],
+        envar=[*ZYGOTE_ENVIRONMENT, "LD_LIBRARY_PATH=/python/lib:/python/shared"],
         cap=["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID"],
         skip_setsid=True,
         pass_fd=[control_fd],

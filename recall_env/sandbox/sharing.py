@@ -18,7 +18,7 @@ ALIVE = (types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncG
 # Of CPython's own allocator (Objects/obmalloc.c): blocks of these sizes, each in a pool of blocks of one size.
 SIZES = range(16, 513, 16)
 POOL_BYTES, POOL_HEADER_BYTES = 1 << 14, 48
-MOST_GAPS = 2000  # of one size; where an interpreter's pools are not as above, no filler is ever the first of one
+MOST_GAPS = 1200  # of one size; where an interpreter has no such pools, one never begins
 
 _fillers: list[Any] = []
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
@@ -36,11 +36,13 @@ def fill_gaps() -> None:
     """Until each size has a new pool: its header and its next block are then in one page, which is all that an episode
     copies to make its first object of that size."""
     for size in SIZES:
+        first = 0  # of a pool's blocks; in a new pool the next one follows, in the gap of an old one hardly ever
         for number in range(MOST_GAPS):
             filler = _filler(size, number)
             _fillers.append(filler)
-            if id(filler) % POOL_BYTES == POOL_HEADER_BYTES:
+            if id(filler) == first + size:
                 break
+            first = id(filler) if id(filler) % POOL_BYTES == POOL_HEADER_BYTES else 0
 
 
 def _filler(size: int, number: int) -> object:

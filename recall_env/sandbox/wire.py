@@ -122,7 +122,7 @@ def send(sock: socket.socket, payload: bytes) -> None:
         raise WireError("a datagram was sent in part")
 
 
-def receive(sock: socket.socket, limit_bytes: int) -> bytes:
+def receive(sock: socket.SocketType, limit_bytes: int) -> bytes:
     """One datagram; b"" when the other side is gone. A longer one or one with descriptors attached is a WireError."""
     room = getattr(_rooms, "room", None)
     if room is None or len(room) < limit_bytes:

@@ -53,7 +53,7 @@ REQUEST_BYTES = 4096
 NOTICES = 64  # deaths told in one datagram, which shard.py reads 4 KiB of
 REST_MS = 3
 FD_SPACE = socket.CMSG_SPACE(4)  # of one descriptor
-KINDS = 64  # of limits, prepared for
+MOST_PREPARED = 64  # limits
 
 
 class Zygote:
@@ -62,6 +62,10 @@ class Zygote:
         self.room = memoryview(bytearray(REQUEST_BYTES))
         self.prepared: dict[bytes, isolation.Prepared] = {}  # by limits, as the host writes them
         self.keys: dict[int, int] = {}  # pid of a live episode -> the host's number for it
+        self.failures: dict[int, str] = {}  # by key: why an episode could not be isolated, which is about to end
+        self.failures_out, self.failures_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.failures_in == isolation.SOCKET:  # which an episode needs first
+            self.failures_in = os.dup(self.failures_in)
         self.wake, self.waker = socket.socketpair()
         self.wake.setblocking(False)
         self.waker.setblocking(False)
@@ -97,20 +101,20 @@ class Zygote:
             return False
         key, seed, limits = bytes(self.room[:size]).split(b" ", 2)
         if not ancillary:
-            self.refuse(key, "the zygote has no room for another file descriptor")
+            self.refuse(int(key), "the zygote has no room for another file descriptor")
             return True
         fd, seed = int.from_bytes(ancillary[0][2], sys.byteorder), int(seed)
         try:
             prepared = self.prepared.get(limits) or self.prepare(limits)
-            steps = self.isolated.steps(prepared, fd)
+            steps = self.isolated.steps(prepared, fd, self.failures_in)
             pid = self.isolated.fork()
             if pid == 0:
-                self.become_episode(steps, seed, prepared.limits)
+                self.become_episode(steps, key, seed, prepared.limits)
+            pidfd = handle(pid)
         except OSError as error:
-            self.refuse(key, str(error))
+            self.refuse(int(key), str(error))
         else:
             self.keys[pid] = int(key)
-            pidfd = os.pidfd_open(pid)
             self.tell(b'{"opened": %b}' % key, pidfd)
             os.close(pidfd)
         finally:
@@ -119,23 +123,20 @@ class Zygote:
 
     def prepare(self, limits: bytes) -> isolation.Prepared:
         """For episodes of these limits, from now on."""
-        if len(self.prepared) == KINDS:
+        if len(self.prepared) == MOST_PREPARED:
             self.prepared.clear()
         prepared = self.prepared[limits] = self.isolated.prepare(json.loads(limits))
         return prepared
 
-    def become_episode(self, steps: list[isolation.Step], seed: int, limits: dict[str, Any]) -> NoReturn:
+    def become_episode(self, steps: list[isolation.Step], key: bytes, seed: int, limits: dict[str, Any]) -> NoReturn:
         """In the child: isolate, serve, exit. Never returns into the zygote's loop."""
         try:
             _signal.set_wakeup_fd(-1)
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-            isolation.take(steps)
+            isolation.take(steps, key, self.failures_in)
             guest.run_to_end(isolation.episode_socket(), seed, limits)
         finally:
             os._exit(1)
-
-    def refuse(self, key: bytes, why: str) -> None:
-        self.tell(json.dumps({"refused": int(key), "why": why}).encode())
 
     def reap(self) -> None:
         ended: list[tuple[int, int, float]] = []
@@ -144,12 +145,39 @@ class Zygote:
             if pid == 0:
                 break
             ended.append((self.keys.pop(pid), status, round(usage.ru_utime + usage.ru_stime, 3)))
+        self.hear_failures()  # of these, and of some that are yet to die
+        for key in [key for key, _, _ in ended if key in self.failures]:
+            self.refuse(key, f"it could not be isolated: {self.failures[key]}")
+        ended = [each for each in ended if not self.failures.pop(each[0], None)]
         for start in range(0, len(ended), NOTICES):
             self.tell(json.dumps({"ended": ended[start : start + NOTICES]}).encode())
+
+    def hear_failures(self) -> None:
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                said += os.read(self.failures_out, 1 << 16)
+        for line in said.splitlines():
+            key, why = line.split(b" ", 1)
+            self.failures[int(key)] = why.decode(errors="replace")
+            self.prepared.clear()  # it may no longer hold: bounds on this very process may have changed
+
+    def refuse(self, key: int, why: str) -> None:
+        self.tell(json.dumps({"refused": key, "why": why}).encode())
 
     def tell(self, frame: bytes, fd: int | None = None) -> None:
         ancillary = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
         self.control.sendmsg([frame], ancillary)
+
+
+def handle(pid: int) -> int:
+    """A pidfd of a child; where there is none to be had, the child is ended."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def prepare(*, landlock_only: bool) -> None:
