@@ -6,13 +6,16 @@ larger of the two is the ideal. It knows of no beginning: episodes are measured 
 each, and again as live ones, which have called before.
 """
 
+import contextlib
 import json
 import math
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.envs.task import QUESTION
+from benchmarks.sandbox import process_tree
 from benchmarks.sandbox.figures import Claim, Measured
 from benchmarks.sandbox.live import allow_descriptors, warm
 from benchmarks.sandbox.report import say
@@ -41,6 +44,7 @@ SCHEMA = {
 }
 OBSERVATION = "<tool_response>\n24.5\n</tool_response>"
 SERIES_POINTS = 200
+GONE_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -166,9 +170,14 @@ def _begin(envs: EnvPool) -> None:
         _check(event, 1)
 
 
-def _envs(pool: JailPool, size: Size) -> EnvPool:
+@contextlib.contextmanager
+def _envs(pool: JailPool, size: Size) -> Iterator[EnvPool]:
+    """All processes of its episodes are gone in the end, before the next run's clock starts."""
     make = lambda: SynToolEnv(sandbox=pool, max_turns=size.turns + 2)  # noqa: E731
-    return EnvPool(make, size.episodes, size.concurrency)
+    with EnvPool(make, size.episodes, size.concurrency) as envs:
+        yield envs
+    while process_tree.jails().episodes:
+        time.sleep(GONE_POLL_S)
 
 
 def _task(size: Size) -> Task:
