@@ -44,7 +44,7 @@ SCHEMA = {
 }
 OBSERVATION = "<tool_response>\n24.5\n</tool_response>"
 SERIES_POINTS = 200
-GONE_POLL_S = 0.02
+GONE_POLL_S, GONE_WITHIN_S = 0.02, 30
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,10 @@ def _envs(pool: JailPool, size: Size) -> Iterator[EnvPool]:
     make = lambda: SynToolEnv(sandbox=pool, max_turns=size.turns + 2)  # noqa: E731
     with EnvPool(make, size.episodes, size.concurrency) as envs:
         yield envs
-    while process_tree.jails().episodes:
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while left := process_tree.jails().episodes:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(left)} processes of a closed EnvPool are still there after {GONE_WITHIN_S} s")
         time.sleep(GONE_POLL_S)
 
 

@@ -39,7 +39,7 @@ REPLY_STATUSES = frozenset({"ok", "tool_error", "out_of_memory", "unknown_tool",
 
 @dataclass(frozen=True)
 class End:
-    """How an episode's process ended. lost: with its jail, so that nobody can say; then it is the jail's last words."""
+    """How an episode's process ended. lost: by our fault, and why."""
 
     wait_status: int = 0
     cpu_s: float = 0.0
@@ -237,7 +237,7 @@ class Episode:
         if end is None:
             return self._violation("it closed its connection")
         if end.lost is not None:
-            self._lost = f"the jail of this episode died under it ({end.lost})"
+            self._lost = f"this episode is lost: {end.lost}"
             raise SandboxFailure(self._lost)
         if not os.WIFSIGNALED(end.wait_status):
             if os.waitstatus_to_exitcode(end.wait_status) == errno.ENOMEM:  # guest.run_to_end

@@ -5,7 +5,6 @@ user namespaces there is no nsjail, and Landlock and one long system-call filter
 of them at its start, tries it on a child, and forks every episode through it. Standard library only.
 """
 
-import contextlib
 import ctypes
 import os
 import resource
@@ -22,9 +21,9 @@ import seccomp
 
 GUEST = "/guest"  # where nsjail mounts these files, each of them
 SCRATCH = "/tmp"
-SOCKET, FAILURES = 3, 4  # descriptors: an episode's socket; where it says what failed, until it stands
+SOCKET, FAILURES = 3, 4  # an episode's descriptors: its socket; a pipe for what goes wrong until it stands
 SOCKET_KIND = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET), 0  # or Python would ask the kernel for it
-WHY_BYTES = 500
+LINE_BYTES = 500  # of a failure
 MS_NOSUID, MS_NODEV, MNT_DETACH = 2, 4, 2
 PR_SET_PDEATHSIG = 1
 CAPABILITY_VERSION_3 = 0x20080522
@@ -70,17 +69,19 @@ class Isolation(ABC):
     def prepare(self, limits: dict[str, Any]) -> Prepared:
         """What is the same for all episodes of these limits. To be kept."""
 
-    def steps(self, prepared: Prepared, fd: int, failures: int) -> list[Step]:
-        """How the next episode gives up everything it does not need. Its socket, which was `fd`, is then SOCKET.
-
-        failures: where `take` is to say what went wrong; a descriptor other than SOCKET, or `fd`.
-        """
+    def steps(self, prepared: Prepared, socket_fd: int, failure_fd: int) -> list[Step]:
+        """How the next episode gives up everything it does not need. The two descriptors become SOCKET and FAILURES;
+        the second is not SOCKET, unless it is the first too."""
         self._uid = self._uid % LAST_UID + 1
         # The zygote may go before others; a plain user's, started under nice, could not get back to 0.
         nice = max(0, os.getpriority(os.PRIO_PROCESS, 0))
         return [
+            (os.dup2, (socket_fd, SOCKET)),
+            (os.dup2, (failure_fd, FAILURES)),  # from here on `take` can say what fails
             *prepared.first,
-            *_keep_only(fd, failures),
+            (os.dup2, (0, 1)),  # 0 is /dev/null
+            (os.dup2, (0, 2)),
+            (os.closerange, (FAILURES + 1, 1 << 20)),
             *(_become(self._first_uid + self._uid) if self.own_ids else ()),
             (os.setpriority, (os.PRIO_PROCESS, 0, nice)),
             *prepared.last,
@@ -127,11 +128,14 @@ class LandlockOnly(Isolation):
 
     def __init__(self, readable: list[str], first_uid: int | None) -> None:
         """readable: files and folders of the interpreter. first_uid: as root, of the ids that nobody else has."""
+        import fcntl  # elsewhere no episode is to have it (zygote.RARE)
+
         self.own_ids = first_uid is not None and _can_become(first_uid)
         if os.geteuid() == 0 and not self.own_ids:
             raise OSError("this is root and cannot become anybody else; tools would be root")
         self._first_uid = first_uid or 0
-        self._ruleset = landlock.ruleset(readable, ["/dev/null", "/dev/zero", "/dev/urandom"])
+        ruleset = landlock.ruleset(readable, ["/dev/null", "/dev/zero", "/dev/urandom"])
+        self._ruleset = fcntl.fcntl(ruleset, fcntl.F_DUPFD_CLOEXEC, FAILURES + 1)  # beyond what an episode takes
 
     def prepare(self, limits: dict[str, Any]) -> Prepared:
         first = [(os.chdir, ("/",)), (landlock.restrict, (self._ruleset,))]
@@ -141,8 +145,8 @@ class LandlockOnly(Isolation):
         return fork()
 
 
-def take(steps: list[Step], key: bytes, failures: int) -> None:
-    """In the child: the steps, one after another. Where one fails, "KEY why" goes to `failures`, and nothing is served.
+def take(steps: list[Step], key: int) -> None:
+    """In the child: the steps, one after another. Where one fails, "KEY why" goes to FAILURES, and nothing is served.
 
     No tool can say so in an episode's stead: FAILURES is closed before any of it runs.
     """
@@ -150,11 +154,8 @@ def take(steps: list[Step], key: bytes, failures: int) -> None:
         for step in steps:
             _do(*step)
     except BaseException as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split()).encode()[:WHY_BYTES]
-        for descriptor in (failures, FAILURES):  # the first is closed on the way
-            with contextlib.suppress(OSError):
-                os.write(descriptor, b"%b %b\n" % (key, why))
-                break
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        os.write(FAILURES, f"{key} {why}".encode()[:LINE_BYTES] + b"\n")
         os._exit(1)
 
 
@@ -163,19 +164,19 @@ def attempt(isolation: Isolation) -> str | None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
-            failures = theirs.fileno()
-            steps = isolation.steps(isolation.prepare(TRIAL_LIMITS), failures, failures)
+            fd = theirs.fileno()  # for both: what it says is its failure, or "ok"
+            steps = isolation.steps(isolation.prepare(TRIAL_LIMITS), fd, fd)
             try:
                 pid = isolation.fork()
             except OSError as error:
                 return f"fork into a namespace: {error}"
             if pid == 0:
                 try:
-                    take(steps, b"", failures)
+                    take(steps, 0)
                     episode_socket().send(b"ok")
                 finally:
                     os._exit(0)
-        said = ours.recv(2 * WHY_BYTES).decode().strip()
+        said = ours.recv(2 * LINE_BYTES).decode(errors="replace").removeprefix("0 ").strip()
     _, status = os.waitpid(pid, 0)
     return None if said == "ok" and status == 0 else said or f"the trial episode ended with wait status {status}"
 
@@ -183,17 +184,6 @@ def attempt(isolation: Isolation) -> str | None:
 def episode_socket() -> socket.SocketType:
     """An episode's, after its steps."""
     return socket.SocketType(*SOCKET_KIND, SOCKET)
-
-
-def _keep_only(fd: int, failures: int) -> list[Step]:
-    """Descriptors 0 to 2 on /dev/null, `fd` as SOCKET, `failures` as FAILURES, and no others."""
-    return [
-        (os.dup2, (0, 1)),
-        (os.dup2, (0, 2)),
-        (os.dup2, (fd, SOCKET)),  # 0 to 2 are open, so both are 3 or above
-        (os.dup2, (failures, FAILURES)),
-        (os.closerange, (FAILURES + 1, 1 << 20)),
-    ]
 
 
 def _become(uid: int) -> list[Step]:

@@ -154,7 +154,7 @@ class Shard:
                 self.alive = False
             words = jail.last_words()
             for process in list(self.processes.values()):
-                process.set_end(End(lost=words))
+                process.set_end(End(lost=f"its jail died ({words})"))
             self.processes.clear()
             jail.stop()
             self._stop.close()
@@ -173,13 +173,18 @@ class Shard:
                 if ancillary:
                     self.processes[key].opened(int.from_bytes(ancillary[0][2][:4], "little"))
                 else:  # the kernel drops a descriptor that this process has no room for
-                    self.processes.pop(key).set_end(End(lost=NO_DESCRIPTORS))
+                    self._end(key, End(lost=NO_DESCRIPTORS))
             case {"refused": key, "why": why}:
-                self.processes.pop(key).set_end(End(lost=why))
+                self._end(key, End(lost=why))
             case {"ended": ended}:
                 for key, status, cpu_s in ended:
-                    self.processes.pop(key).set_end(End(status, cpu_s))
+                    self._end(key, End(status, cpu_s))
         return True
+
+    def _end(self, key: int, end: End) -> None:
+        process = self.processes.pop(key, None)
+        if process is not None:  # an episode that was refused ends once more
+            process.set_end(end)
 
 
 @functools.lru_cache(maxsize=64)

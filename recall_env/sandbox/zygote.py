@@ -2,9 +2,10 @@
 end.
 
 Trusted code, jailed all the same. It reads requests from the pool's control socket: a datagram "KEY SEED LIMITS",
-LIMITS as JSON, with the episode's socket attached. It answers with the episode's pidfd, and when an episode ends with
-the wait status. When the control socket closes it exits, and every episode with it (as PID 1 of its namespace, or by
-the signal they asked for). What an episode loses between fork and its first line is in isolation.py. Standard library
+LIMITS as JSON, with the episode's socket attached. It answers "opened", with the episode's pidfd attached, and "ended",
+with the wait status, or instead of either "refused": for want of a process, or of isolation, which the child tells
+through a pipe. When the control socket closes it exits, and every episode with it (as PID 1 of its namespace, or by the
+signal they asked for). What an episode loses between fork and its first line is in isolation.py. Standard library
 only, run as a script inside the jail: `zygote.py CONTROL_FD PLAN_JSON`, PLAN being {"landlock": [readable path, ...] or
 null, "first_uid": number or null}.
 """
@@ -62,10 +63,9 @@ class Zygote:
         self.room = memoryview(bytearray(REQUEST_BYTES))
         self.prepared: dict[bytes, isolation.Prepared] = {}  # by limits, as the host writes them
         self.keys: dict[int, int] = {}  # pid of a live episode -> the host's number for it
-        self.failures: dict[int, str] = {}  # by key: why an episode could not be isolated, which is about to end
-        self.failures_out, self.failures_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self.failures_in == isolation.SOCKET:  # which an episode needs first
-            self.failures_in = os.dup(self.failures_in)
+        self.failures: dict[int, str] = {}  # by key: why an episode that is about to end could not be isolated
+        self.failure_reader, self.failure_writer = os.pipe()  # the second is not SOCKET: the first is below it
+        os.set_blocking(self.failure_reader, False)
         self.wake, self.waker = socket.socketpair()
         self.wake.setblocking(False)
         self.waker.setblocking(False)
@@ -100,22 +100,23 @@ class Zygote:
         if not size:
             return False
         key, seed, limits = bytes(self.room[:size]).split(b" ", 2)
+        key, seed = int(key), int(seed)
         if not ancillary:
-            self.refuse(int(key), "the zygote has no room for another file descriptor")
+            self.refuse(key, "the zygote has no room for another file descriptor")
             return True
-        fd, seed = int.from_bytes(ancillary[0][2], sys.byteorder), int(seed)
+        fd = int.from_bytes(ancillary[0][2], sys.byteorder)
         try:
             prepared = self.prepared.get(limits) or self.prepare(limits)
-            steps = self.isolated.steps(prepared, fd, self.failures_in)
+            steps = self.isolated.steps(prepared, fd, self.failure_writer)
             pid = self.isolated.fork()
             if pid == 0:
                 self.become_episode(steps, key, seed, prepared.limits)
-            pidfd = handle(pid)
+            self.keys[pid] = key
+            pidfd = os.pidfd_open(pid)  # where there is none, the host closes the socket, and so ends the episode
         except OSError as error:
-            self.refuse(int(key), str(error))
+            self.refuse(key, str(error))
         else:
-            self.keys[pid] = int(key)
-            self.tell(b'{"opened": %b}' % key, pidfd)
+            self.tell(b'{"opened": %d}' % key, pidfd)
             os.close(pidfd)
         finally:
             os.close(fd)
@@ -128,12 +129,12 @@ class Zygote:
         prepared = self.prepared[limits] = self.isolated.prepare(json.loads(limits))
         return prepared
 
-    def become_episode(self, steps: list[isolation.Step], key: bytes, seed: int, limits: dict[str, Any]) -> NoReturn:
+    def become_episode(self, steps: list[isolation.Step], key: int, seed: int, limits: dict[str, Any]) -> NoReturn:
         """In the child: isolate, serve, exit. Never returns into the zygote's loop."""
         try:
             _signal.set_wakeup_fd(-1)
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-            isolation.take(steps, key, self.failures_in)
+            isolation.take(steps, key)
             guest.run_to_end(isolation.episode_socket(), seed, limits)
         finally:
             os._exit(1)
@@ -144,22 +145,27 @@ class Zygote:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 break
-            ended.append((self.keys.pop(pid), status, round(usage.ru_utime + usage.ru_stime, 3)))
+            if pid in self.keys:  # a fork that failed half-way has none
+                ended.append((self.keys.pop(pid), status, round(usage.ru_utime + usage.ru_stime, 3)))
         self.hear_failures()  # of these, and of some that are yet to die
-        for key in [key for key, _, _ in ended if key in self.failures]:
-            self.refuse(key, f"it could not be isolated: {self.failures[key]}")
-        ended = [each for each in ended if not self.failures.pop(each[0], None)]
-        for start in range(0, len(ended), NOTICES):
-            self.tell(json.dumps({"ended": ended[start : start + NOTICES]}).encode())
+        told = []
+        for each in ended:
+            why = self.failures.pop(each[0], None)
+            if why is None:
+                told.append(each)
+            else:
+                self.refuse(each[0], f"it could not be isolated: {why}")
+        for start in range(0, len(told), NOTICES):
+            self.tell(json.dumps({"ended": told[start : start + NOTICES]}).encode())
 
     def hear_failures(self) -> None:
         said = b""
         with contextlib.suppress(BlockingIOError):
             while True:
-                said += os.read(self.failures_out, 1 << 16)
-        for line in said.splitlines():
-            key, why = line.split(b" ", 1)
-            self.failures[int(key)] = why.decode(errors="replace")
+                said += os.read(self.failure_reader, 1 << 16)
+        for line in said.decode(errors="replace").splitlines():
+            key, why = line.split(" ", 1)
+            self.failures[int(key)] = why
             self.prepared.clear()  # it may no longer hold: bounds on this very process may have changed
 
     def refuse(self, key: int, why: str) -> None:
@@ -168,16 +174,6 @@ class Zygote:
     def tell(self, frame: bytes, fd: int | None = None) -> None:
         ancillary = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
         self.control.sendmsg([frame], ancillary)
-
-
-def handle(pid: int) -> int:
-    """A pidfd of a child; where there is none to be had, the child is ended."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
 
 
 def prepare(*, landlock_only: bool) -> None:

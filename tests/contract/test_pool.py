@@ -66,11 +66,11 @@ def test_a_killed_jail_fails_its_sessions_and_the_pool_heals():
     try:
         lost = pool.open(TOOLS)
         pool._shards[0].jail.process.send_signal(signal.SIGKILL)
-        with pytest.raises(SandboxFailure, match="died under it"):
+        with pytest.raises(SandboxFailure, match="its jail died"):
             for _ in range(100):
                 lost.call("echo", {})
                 time.sleep(0.01)
-        with pytest.raises(SandboxFailure, match="died under it"):
+        with pytest.raises(SandboxFailure, match="its jail died"):
             lost.call("echo", {})
         lost.close()
         healed = pool.open(TOOLS)
@@ -200,7 +200,7 @@ def test_a_keeper_thread_that_dies_ends_its_sessions_and_the_pool_heals(monkeypa
         with pytest.raises(SandboxFailure):
             pool.open(TOOLS)  # its notice is the one that the thread stumbles over
         monkeypatch.undo()
-        with pytest.raises(SandboxFailure, match="died under it"):
+        with pytest.raises(SandboxFailure, match="its jail died"):
             for _ in range(100):
                 lost.call("echo", {"value": 1})
                 time.sleep(0.01)

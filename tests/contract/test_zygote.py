@@ -1,6 +1,5 @@
 """The process that forks episodes: what it prepares for them, and what it says when it cannot."""
 
-import contextlib
 import os
 import resource
 import subprocess
@@ -9,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from backends import LANDLOCK
 
 from recall_env.errors import SandboxFailure, SandboxUnavailable
-from recall_env.sandbox import JailPool, Limits, nsjail_config
+from recall_env.sandbox import JailPool, Limits, jail, nsjail_config
 from recall_env.sandbox.jail import probe
 
 SANDBOX = Path(nsjail_config.__file__).parent
@@ -37,7 +37,7 @@ def descriptors(pid: int) -> set[int]:
 
 
 @pytest.fixture(scope="module")
-def rung():
+def best():
     found = probe().rung
     if not found.namespaces:
         pytest.skip("there are no namespaces here")
@@ -45,20 +45,32 @@ def rung():
 
 
 @pytest.fixture
-def pool(rung):
-    made = JailPool(1, rung=rung)
+def pool(best):
+    made = JailPool(1, rung=best)
     yield made
     made.close()
 
 
-def broken(tmp_path, monkeypatch, rung, text: str, replacement: str) -> JailPool:
-    """A pool whose jails isolate in another way."""
-    assert text in (SANDBOX / "isolation.py").read_text()
-    for name in nsjail_config.GUEST_FILES:
-        source = (SANDBOX / name).read_text()
-        (tmp_path / name).write_text(source.replace(text, replacement) if name == "isolation.py" else source)
-    monkeypatch.setattr(nsjail_config, "__file__", str(tmp_path / "nsjail_config.py"))
-    return JailPool(1, rung=rung)
+@pytest.fixture(params=["namespaces", "landlock"])
+def broken(request, best, tmp_path, monkeypatch):
+    """A pool whose jails isolate in another way, on each kind of rung."""
+
+    def make(text: str, replacement: str) -> JailPool:
+        assert text in (SANDBOX / "isolation.py").read_text()
+        for source in SANDBOX.glob("*.py"):
+            changed = (
+                source.read_text().replace(text, replacement) if source.stem == "isolation" else source.read_text()
+            )
+            (tmp_path / source.name).write_text(changed)
+        monkeypatch.setattr(nsjail_config, "__file__", str(tmp_path / "nsjail_config.py"))
+        monkeypatch.setattr(jail, "__file__", str(tmp_path / "jail.py"))
+        made.append(JailPool(1, rung=best if request.param == "namespaces" else LANDLOCK))
+        return made[-1]
+
+    made: list[JailPool] = []
+    yield make
+    for pool in made:
+        pool.close()
 
 
 @pytest.mark.parametrize("room", [0, 1])  # for the socket it is given, and for its handle of the process
@@ -91,33 +103,34 @@ def test_one_whose_bounds_were_lowered_loses_an_episode_which_is_our_failure_and
     assert pool.open(SOURCE).call("one", {}).value == 1
 
 
-def test_an_episode_that_cannot_be_isolated_is_our_failure_and_others_go_on(tmp_path, monkeypatch, rung):
-    text = '(SCRATCH if limits["tmpfs_inodes"] != 99 else "/nowhere",)'
-    with contextlib.closing(
-        broken(tmp_path, monkeypatch, rung, "(os.chdir, (SCRATCH,))", f"(os.chdir, {text})")
-    ) as pool:
-        first = pool.open(SOURCE)
-        for _ in range(2):
-            with pytest.raises(SandboxFailure, match=r"could not be isolated: FileNotFoundError: .*'/nowhere'"):
-                pool.open(SOURCE, limits=Limits(tmpfs_inodes=99))
-        second = pool.open(SOURCE)
-        assert [session.call("one", {}).value for session in (first, second)] == [1, 1]
+def test_an_episode_that_cannot_be_isolated_is_our_failure_and_others_go_on(broken):
+    """The step that fails is one of the last: it is another user by then, and has but its own two descriptors."""
+    pool = broken("(os.setsid, ())", '(os.chdir, ("/nowhere" if limits["tmpfs_inodes"] == 99 else "/",))')
+    first = pool.open(SOURCE)
+    few = descriptors(os.getpid())
+    for _ in range(3):
+        with pytest.raises(SandboxFailure, match=r"could not be isolated: FileNotFoundError: .*'/nowhere'"):
+            pool.open(SOURCE, limits=Limits(tmpfs_inodes=99))
+    assert descriptors(os.getpid()) == few and pool._loads == [1]
+    second = pool.open(SOURCE)
+    assert [session.call("one", {}).value for session in (first, second)] == [1, 1]
 
 
 @pytest.mark.parametrize(
     ("step", "replacement", "words"),
     [
-        ("(os.chdir, (SCRATCH,))", '(os.chdir, ("/nowhere",))', "No such file or directory: '/nowhere'"),
-        ("(os.setsid, ())", "(os.setsid, (1,))", "takes no arguments"),  # once it has but its socket left
+        (
+            "            *prepared.first,\n",
+            '            (os.chdir, ("/nowhere",)),\n',
+            "No such file or directory: '/nowhere'",
+        ),
+        ("(os.setsid, ())", "(os.setsid, (1,))", "takes no arguments"),
         ("(_libc.capset, (", "(_libc.capset, (None, ", "OSError: .* capset"),
     ],
 )
-def test_one_whose_trial_cannot_be_isolated_says_why_and_never_serves(
-    tmp_path, monkeypatch, rung, step, replacement, words
-):
-    with contextlib.closing(broken(tmp_path, monkeypatch, rung, step, replacement)) as pool:
-        with pytest.raises(SandboxUnavailable, match=words):
-            pool.open(SOURCE)
+def test_one_whose_trial_cannot_be_isolated_says_why_and_never_serves(broken, step, replacement, words):
+    with pytest.raises(SandboxUnavailable, match=words):
+        broken(step, replacement).open(SOURCE)
 
 
 def test_the_next_object_of_nearly_each_size_is_in_the_page_of_its_pools_header():
