@@ -101,7 +101,7 @@ class Namespaces(Isolation):
             _do(_libc.umount2, (f"{GUEST}/{name}".encode(), MNT_DETACH))
         self.own_ids = _can_become(LAST_UID)
         self._pidfd = os.pidfd_open(os.getpid())
-        self._filter = seccomp.Filter(seccomp.episode_filter(os.uname().machine))
+        self._filter = seccomp.install(seccomp.episode_filter(os.uname().machine))
 
     def prepare(self, limits: dict[str, Any]) -> Prepared:
         options = f"size={limits['tmpfs_bytes']},nr_inodes={limits['tmpfs_inodes']},mode=0777".encode()
@@ -110,7 +110,7 @@ class Namespaces(Isolation):
             (_libc.mount, (b"scratch", SCRATCH.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)),
             (os.chdir, (SCRATCH,)),
         ]
-        return Prepared(limits, first, [*_give_up_rights(limits, own_ids=self.own_ids), self._filter.step])
+        return Prepared(limits, first, [*_give_up_rights(limits, own_ids=self.own_ids), self._filter])
 
     def fork(self) -> int:
         os.unshare(os.CLONE_NEWPID)
@@ -203,8 +203,7 @@ def _give_up_rights(limits: dict[str, Any], *, own_ids: bool) -> list[Step]:
 
 def _install_lone_filter() -> None:
     """Made in the child, for it names its pid."""
-    made = seccomp.Filter(seccomp.lone_filter(os.uname().machine, os.getpid()))
-    _do(*made.step)
+    _do(*seccomp.install(seccomp.lone_filter(os.uname().machine, os.getpid())))
 
 
 def _can_become(uid: int) -> bool:

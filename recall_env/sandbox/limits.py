@@ -8,8 +8,6 @@ from recall_env.nearest import did_you_mean
 
 KIB, MIB = 1 << 10, 1 << 20
 
-FRACTIONS = ("call_timeout_s", "load_timeout_s")  # of all limits, those that need not be whole
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -32,7 +30,7 @@ class Limits:
         for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise ValueError(f"limits: {name}: expected a number above 0, got {value!r}")
-            if not isinstance(value, int) and name not in FRACTIONS:
+            if not isinstance(value, int) and isinstance(getattr(Limits, name), int):  # as its default is
                 raise ValueError(f"limits: {name}: expected a whole number, got {value!r}")
         if self.memory_bytes < 128 * MIB:
             raise ValueError(f"limits: memory_bytes: an interpreter needs 134217728 (128 MiB), got {self.memory_bytes}")

@@ -11,6 +11,8 @@ Runs inside the jail. Standard library only.
 
 import ctypes
 import struct
+from collections.abc import Callable
+from typing import Any
 
 LD_W_ABS, JUMP, JEQ, JGE, JSET, RET = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
 KILL_PROCESS, ALLOW, EPERM = 0x80000000, 0x7FFF0000, 0x00050001
@@ -167,15 +169,17 @@ def _without(number: int, index: int, values: tuple[int, ...]) -> list[Instructi
     ]
 
 
-class Filter:
-    """A program ready to be put on a process, which is `step`: made before the fork, so that the child does little."""
+class _Program(ctypes.Structure):
+    """struct sock_fprog of linux/filter.h."""
 
-    def __init__(self, program: list[Instruction]) -> None:
-        code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-        self._memory = ctypes.create_string_buffer(code, len(code))
-        header = struct.pack("@HP", len(program), ctypes.addressof(self._memory))
-        self._header = ctypes.create_string_buffer(header)
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        # An isolation.Step, for as long as this object lives: on the calling thread and all it starts. Needs
-        # no_new_privs, which nsjail sets.
-        self.step = (prctl, (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self._header, 0, 0))
+    _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.POINTER(ctypes.c_char)))
+
+
+def install(program: list[Instruction]) -> tuple[Callable[..., int], tuple[Any, ...]]:
+    """The call that puts a program on the thread that makes it, and on all it starts: an isolation.Step, put together
+    before the fork. It holds what the kernel will read. Needs no_new_privs, which nsjail sets."""
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    memory = ctypes.create_string_buffer(code, len(code))
+    header = _Program(len(program), ctypes.cast(memory, ctypes.POINTER(ctypes.c_char)))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    return prctl, (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(header), 0, 0)

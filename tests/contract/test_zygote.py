@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 from backends import LANDLOCK
 
+from benchmarks.sandbox.process_tree import children
 from recall_env.errors import SandboxFailure, SandboxUnavailable
 from recall_env.sandbox import JailPool, Limits, jail, nsjail_config
 from recall_env.sandbox.jail import probe
 
 SANDBOX = Path(nsjail_config.__file__).parent
 SOURCE = "def one(): return 1"
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def zygote_of(pool: JailPool) -> int:
@@ -52,7 +49,7 @@ def pool(best):
 
 
 @pytest.fixture(params=["namespaces", "landlock"])
-def broken(request, best, tmp_path, monkeypatch):
+def broken(request, tmp_path, monkeypatch):
     """A pool whose jails isolate in another way, on each kind of rung."""
 
     def make(text: str, replacement: str) -> JailPool:
@@ -64,9 +61,10 @@ def broken(request, best, tmp_path, monkeypatch):
             (tmp_path / source.name).write_text(changed)
         monkeypatch.setattr(nsjail_config, "__file__", str(tmp_path / "nsjail_config.py"))
         monkeypatch.setattr(jail, "__file__", str(tmp_path / "jail.py"))
-        made.append(JailPool(1, rung=best if request.param == "namespaces" else LANDLOCK))
+        made.append(JailPool(1, rung=rung))
         return made[-1]
 
+    rung = LANDLOCK if request.param == "landlock" else request.getfixturevalue("best")
     made: list[JailPool] = []
     yield make
     for pool in made:

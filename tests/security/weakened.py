@@ -20,7 +20,7 @@ from recall_env.tool_call import ToolResult
 SANDBOX = Path(nsjail_config.__file__).parent
 RLIMITS = "        *((resource.setrlimit, bounds) for bounds in rlimits.bounds(limits, own_uid=own_ids)),\n"
 JAILS = {  # kind: what is replaced in the guest's files, and the filter of the whole jail where it is another
-    "filters": ({", self._filter.step]": "]"}, "POLICY open { ALLOW { read } } USE open DEFAULT ALLOW"),
+    "filters": ({", self._filter]": "]"}, "POLICY open { ALLOW { read } } USE open DEFAULT ALLOW"),
     "limits": ({RLIMITS: ""}, None),
     "group": (  # one group and one user for all episodes
         {"        (os.setsid, ()),\n": "", "self.own_ids = _can_become(LAST_UID)": "self.own_ids = False"},
